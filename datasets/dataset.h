@@ -1,0 +1,45 @@
+/* The contract of a dataset: one file in datasets/ that ends in `const struct dataset dataset_NAME`. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/option.h"
+
+struct span { /* bytes [from, to) of the solution; see design of `raas gen lemmas` */
+    int32_t from, to;
+    int32_t step;   /* where it stands, from 0; n_steps for the final answer */
+    int32_t source; /* spans: the step whose lemma it recalls; lemmas: -1 */
+};
+
+struct problem {
+    char id[64];     /* unique in the dataset, [A-Za-z0-9._-] only */
+    char *prompt;    /* owned, as all below; NULL where a dataset has none */
+    char *solution;
+    char *answer;    /* gold */
+    int n_steps;
+    struct span *lemmas; /* one per step: value digits in "So X has V" */
+    int n_lemmas;
+    struct span *uses;   /* value digits of every recall and of the final answer */
+    int n_uses;
+    int32_t *deps;       /* deps of step i: deps[dep_start[i]] .. deps[dep_start[i + 1]] (earlier steps) */
+    int32_t *dep_start;  /* [n_steps + 1] */
+};
+void problem_free(struct problem *problem); /* zeroes it */
+
+struct dataset {
+    const char *name, *summary;
+    const struct option *options;
+    size_t param_size;
+    /* Fills problem number i (0-based). Deterministic: the same options and i give the same bytes anywhere. */
+    bool (*get)(const void *param, int64_t i, struct problem *out, struct err *e);
+    /* How many there are; INT64_MAX for a generator; -1 on error. */
+    int64_t (*count)(const void *param, struct err *e);
+    /* "chain": the whole extraction chain decides; "box": only a boxed answer does. */
+    const char *metric;
+};
+
+/* All datasets, in name order, NULL-ended. Generated from the folder by the build. */
+extern const struct dataset *const dataset_table[];
+const struct dataset *dataset_find(const char *name);

@@ -1,0 +1,47 @@
+/* config.json (and generation_config.json) of a Hugging Face folder as one plain struct.
+ * One architecture = one row of architecture_table; what differs between families is a flag or a number here. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/json.h"
+
+enum rope_kind { ROPE_PLAIN, ROPE_LLAMA3 };
+
+struct config {
+    const struct architecture *arch;
+    int n_layers;
+    int dim;           /* width of the residual stream */
+    int n_heads;       /* q heads */
+    int n_kv_heads;    /* kv heads; divides n_heads; group = n_heads / n_kv_heads */
+    int head_size;     /* even, at most 256 */
+    int ffn;           /* width of gate and up */
+    int vocab;         /* rows of the embedding, may exceed the tokenizer's ids */
+    int max_positions; /* the model's own limit of prompt + decode */
+    float rms_eps;
+    float rope_theta;
+    enum rope_kind rope;
+    float rope_factor, rope_low, rope_high; /* ROPE_LLAMA3 */
+    int rope_original;                      /* ROPE_LLAMA3: original_max_position_embeddings */
+    bool tied;                              /* lm_head shares the embedding */
+    bool qkv_bias;                          /* biases on q, k, v */
+    bool qk_norm;                           /* RMSNorm per head on q and k before RoPE (Qwen3) */
+    int32_t bos, eos[8];                    /* bos -1 when absent */
+    int n_eos;                              /* union of config.json and generation_config.json */
+};
+
+struct architecture {
+    const char *name;    /* "LlamaForCausalLM" */
+    const char *summary; /* for `raas list architectures` */
+    bool qkv_bias, qk_norm;
+    bool head_size_explicit; /* config must carry head_dim */
+};
+extern const struct architecture architecture_table[]; /* ends with a NULL name */
+
+/* Checks every range before anything is allocated (EXIT_CONTENT, naming file, key, value, expectation).
+ * Reads both spellings: rope_theta + rope_scaling or rope_parameters, torch_dtype or dtype. */
+bool config_read(const char *folder, struct config *out, struct err *e);
+
+/* inv_freq[head_size / 2]: theta^(-2i/d), with llama3's frequency scaling where the config asks for it. */
+void config_rope_frequencies(const struct config *config, float *inv_freq);
