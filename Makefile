@@ -33,7 +33,8 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 all: raas $(if $(filter 1,$(CUDA)),cuda) ## build ./raas (and, with CUDA=1, compile the device code)
 
-raas: $(BUILD)/raas
+# always: another config may have left the link pointing at its own build
+raas: $(BUILD)/raas FORCE
 	@ln -sf $< $@
 
 $(BUILD)/raas: $(BUILD)/main.o $(BUILD)/libraas.a
@@ -52,9 +53,9 @@ $(GEN)/%.o: $(GEN)/%.c
 
 # The file name is the registration: each folder with plug-ins becomes a table of the structs its files end in.
 # A new file in the folder renews the folder's time, and so the table.
-$(GEN)/policies.c: policies policies/*.c
-$(GEN)/datasets.c: datasets datasets/*.c
-$(GEN)/commands.c: commands commands/*.c
+$(GEN)/policies.c: policies $(wildcard policies/*.c)
+$(GEN)/datasets.c: datasets $(wildcard datasets/*.c)
+$(GEN)/commands.c: commands $(wildcard commands/*.c)
 $(GEN)/%.c: Makefile
 	@mkdir -p $(@D)
 	@.ci/registry $* > $@
@@ -81,16 +82,19 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libraas.a
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 .SECONDARY:
 
-test: deps ## install what is missing, build, run every test
-	@$(MAKE) --no-print-directory raas tests
+# sub-makes use every core unless the caller chose -j
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+test: deps ## install what is missing, build, run every test (ONLY=test_x: just that one)
+	@$(SUBMAKE) raas tests
 	@./tests/run $(BUILD) $(ONLY)
 
 bench: deps ## print speeds as ratios of measured floors
-	@$(MAKE) --no-print-directory raas tests
+	@$(SUBMAKE) raas
 	@./raas bench cpu
 
 demo: deps ## install what is missing, build, run the small sweep, print the table, draw the figure
-	@$(MAKE) --no-print-directory raas
+	@$(SUBMAKE) raas
 	./raas run experiments/demo.json
 	./raas plot accuracy_vs_budget
 
@@ -98,13 +102,14 @@ demo: deps ## install what is missing, build, run the small sweep, print the tab
 FUZZ_SECONDS ?= 30
 fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SECONDS each
 	@for f in $(FUZZERS); do mkdir -p $(BUILD)/corpus/$$f; \
-	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -print_final_stats=0 \
-	  -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/$$f $$(test -d tests/corpus/$$f && echo tests/corpus/$$f) || exit 1; done
-$(BUILD)/fuzz_%: tests/fuzz_%.c $(filter base/% engine/%,$(SOURCES))
+	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -artifact_prefix=$(BUILD)/ \
+	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) || exit 1; done
+	@echo "fuzz: $(words $(FUZZERS)) targets, $(FUZZ_SECONDS) s each, nothing found"
+FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c bpe.c config.c))
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
 	@mkdir -p $(@D)
 	clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -I$(GEN) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	  -ffp-contract=off $(filter-out engine/kernels/%,$(filter tests/% base/%,$^)) $(FUZZ_ENGINE) -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
-FUZZ_ENGINE := $(filter-out engine/policy.c,$(wildcard engine/weights.c engine/safetensors.c engine/tokenizer*.c engine/config.c engine/bpe.c))
+	  -ffp-contract=off $^ -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
 
 # --- house rules ---------------------------------------------------------------
 lint: ## layer check, formatting, file sizes
