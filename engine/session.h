@@ -77,6 +77,11 @@ int session_active(const struct session *session);
 /* Drops a sequence before its end (events carry its row); stats as of now. */
 void session_drop(struct session *session, int row, struct sequence_stats *stats);
 
+/* Positions that one KV head of a sequence holds right now, in table order (ascending for page policies), at most `room`;
+ * returns how many it holds. */
+int session_positions(const struct session *session, int row, int layer, int kv_head, int32_t *out,
+                      int room);
+
 /* Pool accounting: bytes now, high-water mark, declared workspace (weights not counted). */
 struct session_memory {
     uint64_t pool_bytes, pool_peak, workspace_bytes, weight_bytes;

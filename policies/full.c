@@ -1,0 +1,29 @@
+/* full: everything is kept and attended. The reference of every comparison. */
+#include "engine/policy.h"
+
+#ifndef __CUDACC__
+struct full_param {
+    char none;
+};
+
+static const struct option full_options[] = {
+    // clang-format off
+    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    // clang-format on
+};
+
+static bool full_plan(const void *param, struct plan *plan, struct err *e) {
+    (void)param, (void)plan, (void)e;
+    return true;
+}
+
+const struct policy policy_full = {
+    .name = "full",
+    .summary = "keeps and attends everything: O(N) time, O(N) memory",
+    .source = "the reference",
+    .version = 1,
+    .options = full_options,
+    .param_size = sizeof(struct full_param),
+    .plan = full_plan,
+};
+#endif
