@@ -1,5 +1,6 @@
 /* config.json (and generation_config.json) of a Hugging Face folder as one plain struct.
- * One architecture = one row of architecture_table; what differs between families is a flag or a number here. */
+ * One architecture = one row of architecture_table; what differs between families is a flag or a
+ * number here. */
 #pragma once
 
 #include <stdint.h>
@@ -18,7 +19,8 @@ struct config {
     int head_size;     /* even, at most 256 */
     int ffn;           /* width of gate and up */
     int vocab;         /* rows of the embedding, may exceed the tokenizer's ids */
-    int max_positions; /* the model's own limit of prompt + decode */
+    int max_positions; /* the model's own limit of prompt + decode; a sliding window caps it: up to
+                          there windowed attention is full attention */
     float rms_eps;
     float rope_theta;
     enum rope_kind rope;
@@ -31,17 +33,27 @@ struct config {
     int n_eos;                              /* union of config.json and generation_config.json */
 };
 
+/* When `sliding_window` counts: some families carry the key without using it. */
+enum window {
+    WINDOW_NEVER,
+    WINDOW_IF_USED, /* with use_sliding_window */
+    WINDOW_ALWAYS,  /* unless null */
+};
+
 struct architecture {
     const char *name;    /* "LlamaForCausalLM" */
     const char *summary; /* for `raas list architectures` */
     bool qkv_bias, qk_norm;
     bool head_size_explicit; /* config must carry head_dim */
+    enum window window;
 };
 extern const struct architecture architecture_table[]; /* ends with a NULL name */
 
-/* Checks every range before anything is allocated (EXIT_CONTENT, naming file, key, value, expectation).
- * Reads both spellings: rope_theta + rope_scaling or rope_parameters, torch_dtype or dtype. */
+/* Checks every range before anything is allocated (EXIT_CONTENT, naming file, key, value,
+ * expectation). Reads both spellings: rope_theta + rope_scaling or rope_parameters, torch_dtype or
+ * dtype. */
 bool config_read(const char *folder, struct config *out, struct err *e);
 
-/* inv_freq[head_size / 2]: theta^(-2i/d), with llama3's frequency scaling where the config asks for it. */
+/* inv_freq[head_size / 2]: theta^(-2i/d), with llama3's frequency scaling where the config asks for
+ * it. */
 void config_rope_frequencies(const struct config *config, float *inv_freq);

@@ -1,0 +1,269 @@
+#include "engine/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+
+#define LAYER_PREFIX "model.layers."
+
+/* Sizes that shapes are made of. */
+enum size { SIZE_NONE, SIZE_VOCAB, SIZE_DIM, SIZE_Q, SIZE_KV, SIZE_HEAD, SIZE_FFN };
+
+static const struct {
+    const char *name; /* below LAYER_PREFIX "N." when per layer */
+    bool per_layer;
+    enum size shape[2];
+} role_table[TENSOR_ROLES] = {
+    // clang-format off
+    [TENSOR_EMBED]      = {"model.embed_tokens.weight",      false, {SIZE_VOCAB, SIZE_DIM}},
+    [TENSOR_HEAD]       = {"lm_head.weight",                 false, {SIZE_VOCAB, SIZE_DIM}},
+    [TENSOR_FINAL_NORM] = {"model.norm.weight",              false, {SIZE_DIM}},
+    [TENSOR_ATTN_NORM]  = {"input_layernorm.weight",          true, {SIZE_DIM}},
+    [TENSOR_Q]          = {"self_attn.q_proj.weight",         true, {SIZE_Q, SIZE_DIM}},
+    [TENSOR_K]          = {"self_attn.k_proj.weight",         true, {SIZE_KV, SIZE_DIM}},
+    [TENSOR_V]          = {"self_attn.v_proj.weight",         true, {SIZE_KV, SIZE_DIM}},
+    [TENSOR_Q_BIAS]     = {"self_attn.q_proj.bias",           true, {SIZE_Q}},
+    [TENSOR_K_BIAS]     = {"self_attn.k_proj.bias",           true, {SIZE_KV}},
+    [TENSOR_V_BIAS]     = {"self_attn.v_proj.bias",           true, {SIZE_KV}},
+    [TENSOR_Q_NORM]     = {"self_attn.q_norm.weight",         true, {SIZE_HEAD}},
+    [TENSOR_K_NORM]     = {"self_attn.k_norm.weight",         true, {SIZE_HEAD}},
+    [TENSOR_O]          = {"self_attn.o_proj.weight",         true, {SIZE_DIM, SIZE_Q}},
+    [TENSOR_FFN_NORM]   = {"post_attention_layernorm.weight", true, {SIZE_DIM}},
+    [TENSOR_GATE]       = {"mlp.gate_proj.weight",            true, {SIZE_FFN, SIZE_DIM}},
+    [TENSOR_UP]         = {"mlp.up_proj.weight",              true, {SIZE_FFN, SIZE_DIM}},
+    [TENSOR_DOWN]       = {"mlp.down_proj.weight",            true, {SIZE_DIM, SIZE_FFN}},
+    // clang-format on
+};
+
+static int64_t size_of(const struct config *c, enum size size) {
+    switch (size) {
+    case SIZE_VOCAB:
+        return c->vocab;
+    case SIZE_DIM:
+        return c->dim;
+    case SIZE_Q:
+        return (int64_t)c->n_heads * c->head_size;
+    case SIZE_KV:
+        return (int64_t)c->n_kv_heads * c->head_size;
+    case SIZE_HEAD:
+        return c->head_size;
+    case SIZE_FFN:
+        return c->ffn;
+    case SIZE_NONE:
+        break;
+    }
+    return 0;
+}
+
+static bool has_role(const struct config *c, enum tensor_role role) {
+    switch (role) {
+    case TENSOR_Q_BIAS:
+    case TENSOR_K_BIAS:
+    case TENSOR_V_BIAS:
+        return c->qkv_bias;
+    case TENSOR_Q_NORM:
+    case TENSOR_K_NORM:
+        return c->qk_norm;
+    default:
+        return true;
+    }
+}
+
+static enum tensor_role resolve(const struct config *c, enum tensor_role role) {
+    return role == TENSOR_HEAD && c->tied ? TENSOR_EMBED : role;
+}
+
+const struct tensor *model_tensor(const struct model *model, enum tensor_role role, int layer) {
+    char name[96];
+    role = resolve(&model->config, role);
+    if (!has_role(&model->config, role))
+        return NULL;
+    if (!role_table[role].per_layer)
+        return weights_find(model->weights, role_table[role].name);
+    snprintf(name, sizeof name, LAYER_PREFIX "%d.%s", layer, role_table[role].name);
+    return weights_find(model->weights, name);
+}
+
+/* --- the tensor list against the config --------------------------------------------- */
+
+/* Differences, equal ones of neighbouring layers as one entry: a list of hundreds must fit one
+ * line. */
+struct report {
+    char text[800];
+    int listed, unlisted; /* entries */
+    char pending[160];    /* what is wrong with layers from..to of the role at hand */
+    int from, to;
+};
+
+static void flush(struct report *r, enum tensor_role role) {
+    if (!*r->pending)
+        return;
+    char layers[40] = "", entry[300];
+    if (role_table[role].per_layer && r->from == r->to)
+        snprintf(layers, sizeof layers, LAYER_PREFIX "%d.", r->from);
+    else if (role_table[role].per_layer)
+        snprintf(layers, sizeof layers, LAYER_PREFIX "{%d-%d}.", r->from, r->to);
+    snprintf(entry, sizeof entry, "%s%s%s %s", r->listed ? "; " : "", layers, role_table[role].name,
+             r->pending);
+    size_t used = strlen(r->text);
+    if (used + strlen(entry) < sizeof r->text && !r->unlisted) {
+        strcpy(r->text + used, entry);
+        r->listed++;
+    } else
+        r->unlisted++;
+    *r->pending = 0;
+}
+
+static void add(struct report *r, enum tensor_role role, int layer, const char *problem) {
+    if (strcmp(r->pending, problem) != 0 || r->to != layer - 1) {
+        flush(r, role);
+        snprintf(r->pending, sizeof r->pending, "%s", problem);
+        r->from = layer;
+    }
+    r->to = layer;
+}
+
+static void spell_shape(char *out, size_t size, int rank, const int64_t *shape) {
+    size_t n = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (n < size)
+        snprintf(out + n, size - n, "]");
+}
+
+/* Writes what is wrong with the tensor; "" if nothing. */
+static void compare(const struct config *c, const struct tensor *t, enum tensor_role role,
+                    char *out, size_t size) {
+    int64_t shape[2] = {size_of(c, role_table[role].shape[0]),
+                        size_of(c, role_table[role].shape[1])};
+    int rank = shape[1] ? 2 : 1;
+    char want[48], got[96];
+    *out = 0;
+    if (!t)
+        snprintf(out, size, "missing");
+    else if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0) {
+        spell_shape(want, sizeof want, rank, shape);
+        spell_shape(got, sizeof got, t->rank, t->shape);
+        snprintf(out, size, "is %s, expected %s", got, want);
+    } else if (t->type == DTYPE_OTHER)
+        snprintf(out, size, "is %s, expected F32, F16 or BF16", t->type_name);
+}
+
+/* Old Llama files carry the rotary frequencies, which follow from the config. */
+static bool is_known_extra(const char *name) {
+    const char *tail = ".rotary_emb.inv_freq";
+    size_t n = strlen(name), m = strlen(tail);
+    return n > m && strcmp(name + n - m, tail) == 0;
+}
+
+static void warn_extra(const struct model *model, const bool *used) {
+    size_t extra = 0, first = 0;
+    for (size_t i = 0; i < weights_count(model->weights); i++) {
+        const char *name = weights_at(model->weights, i)->name;
+        if (used[i] || is_known_extra(name))
+            continue;
+        if (model->config.tied && strcmp(name, role_table[TENSOR_HEAD].name) == 0) {
+            log_warn("%s: lm_head.weight is ignored: config.json ties it to the embedding",
+                     model->path);
+            continue;
+        }
+        if (extra++ == 0)
+            first = i;
+    }
+    if (extra)
+        log_warn("%s: %zu tensors are not used, the first is '%s'", model->path, extra,
+                 weights_at(model->weights, first)->name);
+}
+
+static bool check_tensors(const struct model *model, struct err *e) {
+    const struct config *c = &model->config;
+    struct report report = {0};
+    bool *used = must_zalloc(weights_count(model->weights), sizeof *used);
+    for (enum tensor_role role = 0; role < TENSOR_ROLES; role++) {
+        if (!has_role(c, role) || resolve(c, role) != role)
+            continue;
+        for (int layer = 0; layer < (role_table[role].per_layer ? c->n_layers : 1); layer++) {
+            const struct tensor *t = model_tensor(model, role, layer);
+            char problem[sizeof report.pending];
+            compare(c, t, role, problem, sizeof problem);
+            if (*problem)
+                add(&report, role, layer, problem);
+            if (t)
+                used[t - weights_at(model->weights, 0)] = true;
+        }
+        flush(&report, role);
+    }
+    if (!report.listed)
+        warn_extra(model, used);
+    free(used);
+    if (report.unlisted)
+        return err_set(e, EXIT_CONTENT,
+                       "%s: tensors do not fit config.json: %s; and %d more entries", model->path,
+                       report.text, report.unlisted);
+    return !report.listed || err_set(e, EXIT_CONTENT, "%s: tensors do not fit config.json: %s",
+                                     model->path, report.text);
+}
+
+/* --- opening -------------------------------------------------------------------------- */
+
+static char *in_folder(const char *folder, const char *name) {
+    size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = must_alloc(size);
+    snprintf(path, size, "%s/%s", folder, name);
+    return path;
+}
+
+static bool read_tokenizer(struct model *model, struct err *e) {
+    char *path = in_folder(model->path, "tokenizer.json");
+    bool ok = true;
+    if (access(path, F_OK) == 0) {
+        model->tokenizer = tokenizer_read(path, e);
+        ok = model->tokenizer && hash_file(path, model->tokenizer_hash, e);
+        if (ok && tokenizer_vocab(model->tokenizer) > model->config.vocab)
+            ok = err_set(e, EXIT_CONTENT,
+                         "%s: highest id %d, expected less than config.json's vocab_size %d", path,
+                         tokenizer_vocab(model->tokenizer) - 1, model->config.vocab);
+    }
+    free(path);
+    return ok;
+}
+
+static bool hash_model(struct model *model, struct err *e) {
+    char both[2 * (HASH_HEX - 1) + 1];
+    char *path = in_folder(model->path, "config.json");
+    bool ok = hash_file(path, both, e) && weights_hash(model->weights, both + HASH_HEX - 1, e);
+    free(path);
+    if (ok)
+        hash_bytes(both, sizeof both - 1, model->hash);
+    return ok;
+}
+
+static bool open_parts(struct model *model, struct err *e) {
+    if (!config_read(model->path, &model->config, e))
+        return false;
+    model->weights = weights_open(model->path, e);
+    return model->weights && check_tensors(model, e) && read_tokenizer(model, e) &&
+           hash_model(model, e);
+}
+
+struct model *model_open(const char *path, struct err *e) {
+    struct model *model = must_zalloc(1, sizeof *model);
+    model->path = must_strdup(path);
+    if (open_parts(model, e))
+        return model;
+    model_close(model);
+    return NULL;
+}
+
+void model_close(struct model *model) {
+    if (!model)
+        return;
+    tokenizer_free(model->tokenizer);
+    weights_close(model->weights);
+    free(model->path);
+    free(model);
+}
