@@ -73,4 +73,5 @@ void *must_zalloc(size_t count, size_t size) {
     return need(calloc(count ? count : 1, size ? size : 1));
 }
 void *must_realloc(void *old, size_t bytes) { return need(realloc(old, bytes ? bytes : 1)); }
+void *must_aligned(size_t bytes) { return need(aligned_alloc(64, (bytes + 64) / 64 * 64)); }
 char *must_strdup(const char *text) { return need(strdup(text)); }

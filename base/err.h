@@ -42,4 +42,5 @@ _Noreturn void err_broken(const char *file, int line, const char *condition);
 void *must_alloc(size_t bytes);
 void *must_zalloc(size_t count, size_t size);
 void *must_realloc(void *old, size_t bytes);
+void *must_aligned(size_t bytes); /* at a multiple of 64, for vectors; free() it */
 char *must_strdup(const char *text);

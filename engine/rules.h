@@ -1,0 +1,53 @@
+/* The loops behind a plan, for one KV head of one sequence at one position: make room, select,
+ * attend, observe. Policies only score; what is scanned, how ties break and what memory moves is
+ * decided here, once for all policies. */
+#pragma once
+
+#include "engine/cache.h"
+
+/* One KV head at one step; borrowed pieces of a sequence. */
+struct head_step {
+    const struct plan *plan;
+    struct page_pool *pool;
+    struct head *head;
+    struct page_needs needs;
+    int layer, kv_head, group;
+    int32_t n_prompt;
+    int32_t capacity; /* tokens it may keep */
+    int32_t now;      /* position of the query, or of the token about to be appended */
+    uint64_t key;     /* of the sequence's random numbers */
+};
+
+/* A unit under selection: a token slot or a page (slot 0). */
+struct unit_score {
+    float signal;
+    int32_t position, page, slot; /* page: index into the table */
+};
+
+/* Scratch of one thread, sized for the longest sequence. */
+struct rules_scratch {
+    int max_pages, group;
+    float *prob;        /* [group][max_pages * 16] */
+    float *bound;       /* [group][max_pages] */
+    const void **pages; /* [max_pages] the view: pages that are attended, */
+    uint16_t *live;     /* [max_pages] with these slots, */
+    int32_t *index;     /* [max_pages] at these places of the table */
+    int n_view;
+    uint16_t *chosen;         /* [max_pages] slots chosen by selection, per table index */
+    struct unit_score *units; /* [max_pages * 16] */
+    uint8_t *ranked;          /* [max_pages][page_bytes] keys rotated by rank (KEYS_RANK) */
+};
+void rules_scratch_init(struct rules_scratch *scratch, int max_total, int group, size_t page_bytes);
+void rules_scratch_free(struct rules_scratch *scratch);
+
+/* Before the token `now` is appended: evicts until it fits. live <= capacity holds after the
+ * append. */
+void rules_make_room(const struct head_step *step);
+/* After prefill (now = the last prompt position): evicts down to capacity. */
+void rules_shrink(const struct head_step *step);
+/* Attention of the query group over what is resident, restricted by the plan's selection.
+ * q[group][head_size] is rotated, out[group][head_size]. visible: only the first so many tokens of
+ * a table in position order (prefill), or INT32_MAX. rope (KEYS_RANK only): cos/sin rows
+ * [position][head_size]. Afterwards columns are updated (observe). */
+void rules_attend(const struct head_step *step, struct rules_scratch *scratch, const float *q,
+                  float scale, int32_t visible, const float *rope, float *out);
