@@ -35,9 +35,12 @@ struct rules_scratch {
     int n_view;
     uint16_t *chosen;         /* [max_pages] slots chosen by selection, per table index */
     struct unit_score *units; /* [max_pages * 16] */
+    float *row;               /* [widest] one row of activations */
     uint8_t *ranked;          /* [max_pages][page_bytes] keys rotated by rank (KEYS_RANK) */
 };
-void rules_scratch_init(struct rules_scratch *scratch, int max_total, int group, size_t page_bytes);
+/* widest: floats of one row of any activation. Returns the bytes it took. */
+size_t rules_scratch_init(struct rules_scratch *scratch, int max_total, int group,
+                          size_t page_bytes, int widest);
 void rules_scratch_free(struct rules_scratch *scratch);
 
 /* Before the token `now` is appended: evicts until it fits. live <= capacity holds after the
