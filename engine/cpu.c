@@ -2,48 +2,12 @@
  * against. A decode step, per layer: norm, q k v, per (sequence, KV head) {rotate, evict, append,
  * attend, observe}, o, norm, gate up, down. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "base/pool.h"
-#include "engine/backend.h"
-#include "engine/cpu_weights.h"
+#include "engine/cpu.h"
 #include "engine/rope.h"
-#include "engine/rules.h"
 
-enum {
-    CHUNK = 128,    /* rows of a prefill chunk: any number gives the same bits */
-    MAX_WIDTH = 64, /* sequences of a decode step */
-    BLOCK = 4,      /* panels of a matmul task at least, so that a task is worth handing out */
-};
-
-struct cpu_row {
-    struct head *heads; /* [n_layers][n_kv_heads] */
-    struct page_needs needs;
-    bool taken;
-};
-
-struct cpu {
-    const struct model *model;
-    const struct cpu_kernels *kernels;
-    struct cpu_weights weights;
-    struct pool *threads;
-    struct page_pool pages;    /* of the sequences */
-    struct page_pool prompt;   /* workspace: one layer's keys and values of one prompt */
-    struct head *prompt_heads; /* [n_kv_heads] */
-    struct cpu_row *rows;      /* [width] */
-    int width, max_total;
-    int32_t *tables; /* of all heads */
-    uint16_t *masks;
-    float *rope;                   /* [max_total][head_size]: cos, then sin */
-    struct rules_scratch *scratch; /* one a thread */
-    /* activations, [rows][...] with rows = max(CHUNK, width) */
-    float *x, *qkv, *gate_up, *logits;
-    void *act;       /* [rows][max(dim, q, ffn)] in the activation type */
-    float *prompt_x; /* [max_total][dim] the residual stream of one prompt */
-    size_t workspace;
-};
+/* Panels of a matmul task at least, so that a task is worth handing out. */
+enum { BLOCK = 4 };
 
 /* What the loops over rows need: the tokens that go through a layer together. */
 struct batch {
@@ -59,13 +23,6 @@ struct batch {
     bool add;
     const float *gain; /* the norm under way */
 };
-
-static const struct config *config_of(const struct cpu *b) { return &b->model->config; }
-static int q_size(const struct config *c) { return c->n_heads * c->head_size; }
-static int kv_size(const struct config *c) { return c->n_kv_heads * c->head_size; }
-static struct head *head_of(const struct cpu *b, int row, int layer, int kv_head) {
-    return &b->rows[row].heads[layer * config_of(b)->n_kv_heads + kv_head];
-}
 
 /* --- stages
  * --------------------------------------------------------------------------------------- */
@@ -153,7 +110,7 @@ static void decode_head_task(void *context, int task, int thread) {
                              .now = s->position,
                              .key = s->key};
     bool by_rank = s->plan->keys == KEYS_RANK;
-    float *k = k_of(b, i, kv), out[16 * 256];
+    float *k = k_of(b, i, kv), out[CPU_GROUP * 256];
     rules_make_room(&step);
     if (by_rank && y->k_norm)
         b->kernels->rmsnorm(k, y->k_norm, c->head_size, c->rms_eps, k);
@@ -196,7 +153,7 @@ static void prefill_head_task(void *context, int kv, int thread) {
                     v_of(b, i, kv));
     }
     for (int i = 0; i < t->m; i++) {
-        float out[16 * 256];
+        float out[CPU_GROUP * 256];
         step.now = t->first + i;
         for (int g = 0; g < group; g++)
             prepare_head(b, q_of(b, i, kv * group + g), y->q_norm, step.now);
@@ -280,7 +237,7 @@ static const float *cpu_prefill(void *backend, int row, const struct sequence *s
         cpu_embed(&b->weights, b->kernels, c->dim, ids[i], b->prompt_x + (size_t)i * dim);
     for (t.layer = 0; t.layer < c->n_layers; t.layer++) {
         for (t.first = 0; t.first < s->n_prompt; t.first += t.m) {
-            t.m = s->n_prompt - t.first < CHUNK ? s->n_prompt - t.first : CHUNK;
+            t.m = s->n_prompt - t.first < CPU_CHUNK ? s->n_prompt - t.first : CPU_CHUNK;
             t.x = b->prompt_x + (size_t)t.first * dim;
             layer_forward(&t, prefill_head_task, c->n_kv_heads);
         }
@@ -348,9 +305,6 @@ static int cpu_positions(const void *backend, int row, int layer, int kv_head, i
     return n;
 }
 
-/* --- open, close
- * ---------------------------------------------------------------------------------------- */
-
 static int64_t cpu_worst_pages(const void *backend, int32_t tokens) {
     const struct config *c = config_of(backend);
     return (int64_t)c->n_layers * c->n_kv_heads * pages_of(tokens);
@@ -368,110 +322,6 @@ static struct session_memory cpu_memory(const void *backend) {
                                    .pool_peak = b->pages.peak,
                                    .workspace_bytes = b->workspace,
                                    .weight_bytes = b->weights.bytes};
-}
-
-static void fill_rope(struct cpu *b) {
-    const struct config *c = config_of(b);
-    int d = c->head_size;
-    float frequency[256];
-    config_rope_frequencies(c, frequency);
-    for (int p = 0; p < b->max_total; p++)
-        for (int i = 0; i < d / 2; i++) {
-            double angle =
-                (float)p * frequency[i]; /* an fp32 product, as the models were trained with */
-            b->rope[(size_t)p * (size_t)d + (size_t)i] = (float)cos(angle);
-            b->rope[(size_t)p * (size_t)d + (size_t)(d / 2 + i)] = (float)sin(angle);
-        }
-}
-
-static void *workspace(struct cpu *b, size_t bytes) {
-    b->workspace += bytes;
-    return must_aligned(bytes);
-}
-
-static void open_rows(struct cpu *b) {
-    const struct config *c = config_of(b);
-    size_t heads = (size_t)c->n_layers * (size_t)c->n_kv_heads,
-           room = (size_t)pages_of(b->max_total) + 1;
-    size_t all = (size_t)b->width * heads + (size_t)c->n_kv_heads;
-    b->tables = must_zalloc(all * room, sizeof *b->tables);
-    b->masks = must_zalloc(all * room, sizeof *b->masks);
-    struct head *h = must_zalloc(all, sizeof *h);
-    for (size_t i = 0; i < all; i++) {
-        h[i].table = b->tables + i * room;
-        h[i].live = b->masks + i * room;
-    }
-    b->rows = must_zalloc((size_t)b->width, sizeof *b->rows);
-    for (int row = 0; row < b->width; row++)
-        b->rows[row].heads = h + (size_t)row * heads;
-    b->prompt_heads = h + (size_t)b->width * heads;
-}
-
-static void open_buffers(struct cpu *b) {
-    const struct config *c = config_of(b);
-    size_t m = CHUNK > b->width ? CHUNK : (size_t)b->width, f = sizeof(float);
-    int widest = c->ffn > q_size(c) ? c->ffn : q_size(c);
-    widest = widest > c->dim ? widest : c->dim;
-    b->x = workspace(b, m * (size_t)c->dim * f);
-    b->qkv = workspace(b, m * (size_t)(q_size(c) + 2 * kv_size(c)) * f);
-    b->gate_up = workspace(b, m * 2 * (size_t)c->ffn * f);
-    b->logits = workspace(b, (size_t)b->width * (size_t)c->vocab * f);
-    b->act = workspace(b, m * (size_t)widest * b->kernels->act_size);
-    b->prompt_x = workspace(b, (size_t)b->max_total * (size_t)c->dim * f);
-    b->rope = workspace(b, (size_t)b->max_total * (size_t)c->head_size * f);
-    b->workspace += (size_t)b->prompt.n_pages * b->prompt.page_bytes;
-    fill_rope(b);
-    int n = pool_threads(b->threads);
-    b->scratch = must_zalloc((size_t)n, sizeof *b->scratch);
-    for (int i = 0; i < n; i++)
-        b->workspace += rules_scratch_init(&b->scratch[i], b->max_total, c->n_heads / c->n_kv_heads,
-                                           b->pages.page_bytes, widest);
-}
-
-static void cpu_close(void *backend) {
-    struct cpu *b = backend;
-    if (!b)
-        return;
-    for (int i = 0; b->scratch && i < pool_threads(b->threads); i++)
-        rules_scratch_free(&b->scratch[i]);
-    if (b->threads)
-        pool_close(b->threads);
-    cpu_weights_free(&b->weights, config_of(b)->n_layers);
-    pool_destroy(&b->pages);
-    pool_destroy(&b->prompt);
-    void *owned[] = {b->scratch, b->tables, b->masks,    b->rows ? b->rows[0].heads : NULL,
-                     b->rows,    b->x,      b->qkv,      b->gate_up,
-                     b->logits,  b->act,    b->prompt_x, b->rope};
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
-        free(owned[i]);
-    free(b);
-}
-
-static void *cpu_open(const struct model *model, const struct session_params *params,
-                      struct err *e) {
-    const struct config *c = &model->config;
-    const char *isa = params->precision == PRECISION_FP32 ? "fp32" : params->isa;
-    const struct cpu_kernels *kernels = cpu_kernels_find(isa, e);
-    if (!kernels)
-        return NULL;
-    struct cpu *b = must_zalloc(1, sizeof *b);
-    b->model = model, b->kernels = kernels;
-    b->width = params->width, b->max_total = params->max_total;
-    int64_t pages = (int64_t)params->width * cpu_worst_pages(b, params->max_total);
-    if (params->kv_bytes)
-        pages = (int64_t)(params->kv_bytes / cpu_page_bytes(kernels, c->head_size));
-    int threads = params->n_threads ? params->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    if (!pool_init(&b->pages, kernels, c->head_size, pages, e) ||
-        !pool_init(&b->prompt, kernels, c->head_size,
-                   (int64_t)c->n_kv_heads * pages_of(params->max_total), e) ||
-        !cpu_weights_load(&b->weights, model, kernels, e)) {
-        cpu_close(b);
-        return NULL;
-    }
-    b->threads = pool_open(threads);
-    open_rows(b);
-    open_buffers(b);
-    return b;
 }
 
 const struct backend cpu_backend = {
