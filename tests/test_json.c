@@ -113,7 +113,7 @@ static void test_json_refuses_hostile_text(void **state) {
         {"{\"a\\u0000\": 1}", "U+0000"},
         {"{\"a\": 1, \"b\": 2, \"a\": 3}", "line 1, offset 17: key \"a\" is given twice"},
         {"[{},{\"x\":{\"k\":1,\n\"\\u006b\":2}}]",
-         "line 2, offset 16: key \"\\u006b\" is given twice"},
+         "line 2, offset 17: key \"\\u006b\" is given twice"},
         {"[1234567890123456789012345678901234567890123456789012345678901234]", "more than 62"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
