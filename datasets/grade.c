@@ -70,8 +70,7 @@ static bool find_number(struct slice s, bool last, struct slice *out) {
     return found;
 }
 
-/* --- the links of the chain
- * ------------------------------------------------------------------------------------- */
+/* --- the links of the chain ------------------------------------------------------------------ */
 
 /* The box that closes last. *unfinished: a box stands open behind it. One pass, so hostile text
  * costs linear time. */
@@ -168,9 +167,7 @@ static struct slice after_thinking(struct slice s) {
     return rest;
 }
 
-/* --- equality
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- equality -------------------------------------------------------------------------------- */
 
 /* Bytes to skip at `at` that carry no meaning, or 0. */
 static size_t noise(struct slice s, size_t at) {

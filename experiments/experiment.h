@@ -1,0 +1,76 @@
+/* An experiment: one declarative JSON file whose lists multiply into cells.
+ *
+ *     {
+ *       "name": "demo",                          file name without .json by default
+ *       "description": "accuracy against budget",
+ *       "model": "models/lemmas-4m",             a folder; --model wins; the embedded model by
+ * default "dataset": "lemmas:steps=16",            required; or {"dataset": "lemmas", "steps": [16,
+ * 24]} "policy": ["full", "raas:r=0.25", {"policy": "raas", "alpha": [0.01, 0.1]}],     required
+ *       "budget": [256, 384, "match"],           for every policy that has a budget and names none
+ * itself "n": 40,                                 samples per cell "repeats": 1, draws per sample
+ *       "max_new": 1100, "temperature": 0, "top_p": 1, "seed": 1,
+ *       "backend": "cpu", "precision": "bf16", "width": 32, "stop_loops": false,
+ *       "scale": {"smoke": {"n": 8}, "full": {"n": 200}}      overrides, chosen by --scale
+ *     }
+ *
+ * dataset, policy (and every option inside their object form), budget, max_new, temperature, top_p
+ * and seed may be one value or a list; cells = the product of all lists. Equal cells are merged:
+ * policies without a budget are not multiplied by "budget"; where nothing is drawn (greedy, policy
+ * without draws) seed and top_p do not make a cell and one repeat is run, since all others would be
+ * the same bytes. Everything is checked before anything is loaded. */
+#pragma once
+
+#include <stdint.h>
+
+#include "datasets/dataset.h"
+#include "engine/policy.h"
+#include "engine/session.h"
+
+struct experiment_dataset {
+    const struct dataset *dataset;
+    void *param;    /* owned */
+    char name[160]; /* canonical spelling: "lemmas:steps=24" */
+    char json[600]; /* all options */
+};
+
+struct experiment_cell {
+    int dataset;      /* index into experiment.datasets */
+    struct plan plan; /* borrowed by the sequences of the cell */
+    double temperature, top_p;
+    int64_t seed, max_new;
+    int repeats;
+};
+
+struct experiment {
+    char *name, *model; /* model NULL: not said */
+    int64_t n, width;
+    bool width_said; /* by file or --set, as opposed to the default */
+    enum precision precision;
+    const char *backend; /* "cpu" */
+    bool stop_loops;
+    struct experiment_dataset *datasets;
+    int n_datasets;
+    struct experiment_cell *cells; /* in the order of the file; never moved after experiment_read */
+    int n_cells;
+    char *json; /* the experiment as run: values in force after scale and --set */
+};
+
+struct experiment_options {
+    const char *scale;       /* NULL: none */
+    const char *const *sets; /* "key=value" */
+    int n_sets;
+};
+
+/* Mistakes of the file are EXIT_CONTENT, those of the command line (an unknown scale, --set)
+ * EXIT_USAGE; each names the key, the value and what was expected. On failure nothing has to be
+ * freed. */
+bool experiment_read(const char *path, const struct experiment_options *options,
+                     struct experiment *out, struct err *e);
+void experiment_free(struct experiment *experiment);
+
+/* Whether anything of a cell is random: sampling, or draws of the policy. */
+bool cell_draws(const struct experiment_cell *cell);
+
+/* "raas budget=256", "lemmas:steps=24 full": for people; the dataset where there are several. */
+void cell_title(const struct experiment *experiment, const struct experiment_cell *cell, char *out,
+                size_t size);
