@@ -1,5 +1,6 @@
 /* Errors: bad input is reported once, with file, place and expectation. true = ok everywhere.
- * A function that can fail takes a `struct err *` last and returns false (or NULL) after filling it. */
+ * A function that can fail takes a `struct err *` last and returns false (or NULL) after filling
+ * it. */
 #pragma once
 
 #include <stdbool.h>
@@ -33,8 +34,7 @@ bool err_errno(struct err *e, int code, const char *format, ...)
 bool err_in(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A broken invariant: prints where and what, then aborts. Active in every build. */
-#define CHECK(condition)                                                                           \
-    ((condition) ? (void)0 : err_broken(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : err_broken(__FILE__, __LINE__, #condition))
 _Noreturn void err_broken(const char *file, int line, const char *condition);
 
 /* malloc, calloc, realloc that end the program with one clear line (exit 1) when memory is out.

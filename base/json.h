@@ -1,6 +1,8 @@
-/* JSON reading with the strictness that hostile files need, on top of cJSON (its only user), and a small
- * writer. Closed here: duplicate keys, case-blind look-up, clamped or fractional integers, NaN/Infinity,
- * invalid UTF-8, U+0000, trailing text, a byte-order mark, nesting deeper than 64. */
+/* JSON reading with the strictness that hostile files need, on top of cJSON (its only user), and a
+ * small writer. Closed here: duplicate keys, case-blind look-up, clamped or fractional integers,
+ * NaN/Infinity, invalid UTF-8, unpaired surrogates, U+0000 (no C string holds it: only json_bytes
+ * gives such a value), trailing text, a byte-order mark, nesting deeper than 64. Errors
+ * (EXIT_CONTENT) name file, line and byte offset. */
 #pragma once
 
 #include <stddef.h>
@@ -8,10 +10,11 @@
 
 #include "base/err.h"
 
-struct json;      /* a value inside a document; borrowed from it */
-struct json_doc;  /* owns all values */
+struct json;     /* a value inside a document; borrowed from it */
+struct json_doc; /* owns all values */
 
-/* `name` is the file name (or "line 12 of x.jsonl") used in errors. size bytes, need not end in 0. */
+/* `name` is the file name (or "line 12 of x.jsonl") used in errors. size bytes, need not end in 0.
+ */
 struct json_doc *json_parse(const char *text, size_t size, const char *name, struct err *e);
 struct json_doc *json_read(const char *path, size_t max_bytes, struct err *e);
 void json_free(struct json_doc *doc); /* NULL is fine */
@@ -20,21 +23,25 @@ const struct json *json_root(const struct json_doc *doc);
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_type json_type(const struct json *value);
 
-/* Look-up: NULL when `object` is no object or lacks the key (exact bytes). Linear: walk big objects with
- * json_first / json_next instead. */
+/* Look-up: NULL when `object` is no object or lacks the key (exact bytes). Linear: walk big objects
+ * with json_first / json_next instead. */
 const struct json *json_get(const struct json *object, const char *key);
 const struct json *json_first(const struct json *array_or_object);
 const struct json *json_next(const struct json *value);
 const char *json_key(const struct json *member);
 size_t json_count(const struct json *array_or_object);
 
-const char *json_text(const struct json *string); /* NULL if no string */
+const char *json_text(const struct json *string); /* NULL if no string, or one that holds U+0000 */
+/* Any string, also with U+0000; *size without the ending 0. NULL if no string. */
+const char *json_bytes(const struct json *string, size_t *size);
 bool json_is_true(const struct json *value);
 bool json_number(const struct json *value, double *out);
-/* Only whole numbers within [min, max] that a double holds exactly. */
+/* Only whole numbers within [min, max] and below 2^53, where a double still tells neighbours apart.
+ */
 bool json_integer(const struct json *value, int64_t min, int64_t max, int64_t *out);
 
-/* Writer: appends to a growing buffer. Strings are escaped; bytes that are not UTF-8 become U+FFFD. */
+/* Writer: appends to a growing buffer. Strings are escaped; bytes that are not UTF-8 become U+FFFD.
+ */
 struct json_out {
     char *text; /* owned; free(text). Always 0-ended after the first call */
     size_t size, room;

@@ -1,0 +1,29 @@
+/* What json.c demands of a text before cJSON may see it. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define JSON_DEPTH 64
+
+struct json_check {
+    const char *text;
+    size_t size;
+    const char *name;   /* of the file, for errors */
+    bool zeros;         /* out: some string holds \u0000 */
+    size_t want_object; /* if want is set: where stands member `want_member` (from 0) of the */
+    size_t want_member; /* object that opens as number `want_object` (from 0)? */
+    bool want;
+    size_t found;       /* out: its offset */
+    size_t objects, at; /* counters of the scan: zero them */
+    struct err *e;
+};
+
+/* The whole text is one value by RFC 8259 in UTF-8, numbers fit a double, nesting is at most
+ * JSON_DEPTH. */
+bool json_check(struct json_check *c);
+
+/* EXIT_CONTENT "name: line l, offset o: ..."; returns false. */
+bool json_complain(struct json_check *c, size_t offset, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
