@@ -9,8 +9,8 @@ enum grade_path { PATH_NONE, PATH_BOX, PATH_HASHES, PATH_PHRASE, PATH_LAST_NUMBE
 extern const char *const grade_path_names[]; /* "none", "box", "hashes", "phrase", "last_number" */
 
 struct grade {
-    bool correct;    /* by the whole chain: box > #### > "answer is" phrase > last number */
-    bool boxed;      /* the verdict on the box alone (false without one) */
+    bool correct; /* by the whole chain: box > #### > "answer is" phrase > last number */
+    bool boxed;   /* the verdict on the box alone (false without one) */
     enum grade_path path;
     char extracted[256]; /* cut if longer; "" with PATH_NONE */
 };
