@@ -1,0 +1,74 @@
+/* What the commands that run a model share: their flags as rows for option tables, and the steps
+ * from those flags to a model, a policy plan, token ids and an open session. */
+#pragma once
+
+#include "base/option.h"
+#include "engine/model.h"
+#include "engine/policy.h"
+#include "engine/session.h"
+
+struct common {
+    const char *model; /* NULL: the embedded one */
+    const char *isa;   /* NULL: the best this machine has */
+    int backend;       /* index into COMMON_BACKENDS */
+    int precision;     /* enum precision */
+    int64_t threads;   /* 0: all cores */
+};
+#define COMMON_BACKENDS "cpu|cuda"
+
+/* Rows for a parameter struct `type` with a field `struct common member`. */
+// clang-format off
+#define COMMON_ROWS(type, member, standard_precision)                                              \
+    {"model", OPTION_TEXT, offsetof(type, member.model), 0, 0, 0, NULL,                            \
+     "PATH: model folder (default: the embedded model)"},                                          \
+    {"backend", OPTION_CHOICE, offsetof(type, member.backend), 0, 0, 0, COMMON_BACKENDS,           \
+     "where the model runs"},                                                                      \
+    {"precision", OPTION_CHOICE, offsetof(type, member.precision), standard_precision, 0, 0,       \
+     "fp32|bf16", "fp32 is the reference path, bf16 the fast one"},                                \
+    {"threads", OPTION_INT, offsetof(type, member.threads), 0, 0, 1024, NULL,                      \
+     "threads; 0 takes all cores"},                                                                \
+    {"isa", OPTION_TEXT, offsetof(type, member.isa), 0, 0, 0, NULL,                                \
+     "NAME: instruction set of the fast path: avx2, avx512, avx512bf16 (default: the best here)"}
+#define SEED_ROW(type, member)                                                                     \
+    {"seed", OPTION_INT, offsetof(type, member), 0, 0, 0x1p53, NULL, "seed of all random numbers"}
+#define JSON_ROW(type, member)                                                                     \
+    {"json", OPTION_BOOL, offsetof(type, member), 0, 0, 1, NULL, "print data for programs"}
+#define OPTION_END {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL}
+// clang-format on
+
+/* option_defaults, then option_argv; arguments that are no flags are an error (EXIT_USAGE). */
+bool common_argv(const struct option *table, void *param, const char *usage, const char *about,
+                 int argc, char **argv, struct err *e);
+
+/* The model of --model; close it with model_close. NULL on error. */
+struct model *common_model(const struct common *common, struct err *e);
+
+/* A session of at most `width` sequences of at most `max_total` tokens. Where the page pool for
+ * that would take more than half of the free memory, fewer sequences fly at once: results don't
+ * depend on it. */
+struct session *common_session(const struct common *common, const struct model *model, int width,
+                               int max_total, struct err *e);
+
+/* Key of a request's random numbers: seed and place among the requests. */
+uint64_t common_key(int64_t seed, int place);
+
+/* A whole file ("-": stdin) of at most 1 GiB, malloc'd and 0-ended; *size without the end. NULL on
+ * error: EXIT_USAGE for a path that does not exist. */
+char *common_read(const char *path, size_t *size, struct err *e);
+
+/* Appends the ids of "1,2,3", of FILE.npy (one axis of i4 or i8), or of @FILE (numbers separated by
+ * commas or blanks, "-" = stdin). Each must be an id of the model; at least one is required. */
+bool common_ids(const char *text, const struct model *model, struct id_list *ids, struct err *e);
+
+/* Checks ids that came from elsewhere: at least one, all below the model's vocabulary, fewer than
+ * its longest sequence. `what` begins the error, `code` is its exit code. */
+bool common_check_ids(const struct model *model, const int32_t *ids, size_t n, const char *what,
+                      int code, struct err *e);
+
+/* Names of chat templates that --template takes. */
+#define COMMON_TEMPLATES "auto|none"
+
+/* Appends the ids of a prompt: the template's frame around it, then the tokenizer with the special
+ * ids of its post-processor. `auto` is `none` for a model without a template. */
+bool common_encode(const struct model *model, const char *template_name, const char *text,
+                   size_t size, struct id_list *ids, struct err *e);
