@@ -6,6 +6,14 @@
 #include "engine/kernels/tables.h"
 
 static bool runs_anywhere(void) { return true; }
+static bool runs_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+static bool runs_avx512(void) {
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+static bool runs_avx512bf16(void) { return runs_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
 /* Slowest first: the last one that runs here is the default. */
 static const struct {
@@ -13,6 +21,9 @@ static const struct {
     bool (*supported)(void);
 } known[] = {
     {&cpu_kernels_fp32, runs_anywhere},
+    {&cpu_kernels_avx2, runs_avx2},
+    {&cpu_kernels_avx512, runs_avx512},
+    {&cpu_kernels_avx512bf16, runs_avx512bf16},
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
 

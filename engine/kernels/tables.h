@@ -4,3 +4,6 @@
 #include "engine/cpu_kernels.h"
 
 extern const struct cpu_kernels cpu_kernels_fp32;
+extern const struct cpu_kernels cpu_kernels_avx2;
+extern const struct cpu_kernels cpu_kernels_avx512;
+extern const struct cpu_kernels cpu_kernels_avx512bf16;

@@ -1,0 +1,144 @@
+/* The rest of a bf16 table for one register width: cache records, norms, activation, argmax. */
+#pragma once
+
+#include <float.h>
+#include <math.h>
+
+#include "engine/kernels/fast_attend.h"
+
+static void fast_append(void *page, int s, int head_size, const float *k, const float *v,
+                        void *bounds, bool first) {
+    uint16_t *keys = (uint16_t *)page + s * 2;
+    uint16_t *values = (uint16_t *)page + (PAGE + s / 2 * 2) * head_size + s % 2;
+    uint16_t *lo = bounds, *hi = lo + (bounds ? head_size : 0);
+    for (int d = 0; d < head_size; d++) {
+        uint16_t key = bf16_from(k[d]);
+        keys[d / 2 * PAGE * 2 + d % 2] = key;
+        values[d * 2] = bf16_from(v[d]);
+        if (!bounds)
+            continue;
+        lo[d] = first || bf16_to(key) < bf16_to(lo[d]) ? key : lo[d];
+        hi[d] = first || bf16_to(key) > bf16_to(hi[d]) ? key : hi[d];
+    }
+}
+
+static void fast_read(const void *page, int s, int head_size, float *k, float *v) {
+    const uint16_t *keys = (const uint16_t *)page + s * 2;
+    const uint16_t *values = (const uint16_t *)page + (PAGE + s / 2 * 2) * head_size + s % 2;
+    for (int d = 0; k && d < head_size; d++)
+        k[d] = bf16_to(keys[d / 2 * PAGE * 2 + d % 2]);
+    for (int d = 0; v && d < head_size; d++)
+        v[d] = bf16_to(values[d * 2]);
+}
+
+ALWAYS void bounds_of(const float *q, int head_size, const uint16_t *lo, int n, float *bound,
+                      const int heads) {
+    const uint16_t *hi = lo + head_size;
+    vec sum[MAX_HEADS];
+    int d = 0;
+#pragma GCC unroll 4
+    for (int h = 0; h < heads; h++)
+        sum[h] = v_zero();
+    for (; d + LANES <= head_size; d += LANES) {
+        vec low = h_load(lo + d), high = h_load(hi + d);
+#pragma GCC unroll 4
+        for (int h = 0; h < heads; h++) {
+            vec x = v_load(q + h * head_size + d);
+            sum[h] = v_add(sum[h], v_max(v_mul(x, low), v_mul(x, high)));
+        }
+    }
+    for (int h = 0; h < heads; h++) {
+        float total = v_sum(sum[h]);
+        for (int i = d; i < head_size; i++) {
+            float x = q[h * head_size + i], a = x * bf16_to(lo[i]), b = x * bf16_to(hi[i]);
+            total += a > b ? a : b;
+        }
+        bound[h * n] = total;
+    }
+}
+
+static void fast_bounds(const float *q, int group, int head_size, const void *const *bounds, int n,
+                        float *bound) {
+    for (int g = 0; g < group;) {
+        const float *x = q + g * head_size;
+        float *out = bound + g * n;
+        int heads = group - g >= 4 ? 4 : group - g >= 2 ? 2 : 1;
+        for (int i = 0; i < n; i++)
+            if (heads == 4)
+                bounds_of(x, head_size, bounds[i], n, out + i, 4);
+            else if (heads == 2)
+                bounds_of(x, head_size, bounds[i], n, out + i, 2);
+            else
+                bounds_of(x, head_size, bounds[i], n, out + i, 1);
+        g += heads;
+    }
+}
+
+static void fast_rmsnorm(const float *x, const float *gain, int dim, float eps, float *out) {
+    vec sum = v_zero();
+    int i = 0;
+    for (; i + LANES <= dim; i += LANES)
+        sum = v_fma(v_load(x + i), v_load(x + i), sum);
+    float squares = v_sum(sum);
+    for (; i < dim; i++)
+        squares += x[i] * x[i];
+    const float factor = 1 / sqrtf(squares / (float)dim + eps);
+    for (i = 0; i + LANES <= dim; i += LANES)
+        v_store(out + i, v_mul(v_mul(v_load(x + i), v_all(factor)), v_load(gain + i)));
+    for (; i < dim; i++)
+        out[i] = x[i] * factor * gain[i];
+}
+
+/* Below -88 silu is 0 to any precision that matters; a NaN goes through. */
+static inline vec gated(vec gate, vec up) {
+    vec g = v_max(v_all(-88.0f), gate);
+    vec silu = v_div(g, v_add(v_all(1.0f), v_exp(v_sub(v_zero(), g))));
+    return v_mul(silu, up);
+}
+
+static void fast_swiglu(const float *gate, const float *up, int count, float *out) {
+    int i = 0;
+    for (; i + LANES <= count; i += LANES)
+        v_store(out + i, gated(v_load(gate + i), v_load(up + i)));
+    if (i == count)
+        return;
+    float a[LANES] = {0}, b[LANES] = {0}; /* the tail goes the same way, so places do not matter */
+    memcpy(a, gate + i, (size_t)(count - i) * sizeof *a);
+    memcpy(b, up + i, (size_t)(count - i) * sizeof *b);
+    v_store(a, gated(v_load(a), v_load(b)));
+    memcpy(out + i, a, (size_t)(count - i) * sizeof *a);
+}
+
+static int fast_argmax(const float *x, int count) {
+    vec most = v_all(-FLT_MAX);
+    bool bad = false;
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        bad |= v_any_not_finite(v_load(x + i));
+        most = v_max(v_load(x + i), most);
+    }
+    float max = v_largest(most);
+    for (; i < count; i++) {
+        bad |= !(fabsf(x[i]) <= FLT_MAX);
+        max = x[i] > max ? x[i] : max;
+    }
+    if (bad)
+        return -1;
+    for (i = 0; i + LANES <= count; i += LANES) {
+        uint32_t equal = v_equal(v_load(x + i), v_all(max));
+        if (equal)
+            return i + __builtin_ctz(equal);
+    }
+    while (x[i] != max)
+        i++;
+    return i;
+}
+
+#define FAST_TABLE(name, converter)                                                               \
+    {                                                                                             \
+        .isa = name, .cache_size = sizeof(uint16_t), .act_size = sizeof(act),                     \
+        .pack_bytes = fast_pack_bytes, .pack = fast_pack, .convert = converter,                   \
+        .matmul = fast_matmul, .attend = fast_attend, .append = fast_append,                      \
+        .bounds = fast_bounds, .read = fast_read, .rmsnorm = fast_rmsnorm, .swiglu = fast_swiglu, \
+        .argmax = fast_argmax,                                                                    \
+    }
