@@ -70,7 +70,7 @@ static void write_weights(const char *folder, const struct tiny *t) {
     tensor(&w, "model.embed_tokens.weight", t->vocab, t->dim, 0, 1);
     for (int i = 0; i < t->n_layers; i++)
         layer(&w, t, i);
-    tensor(&w, "model.norm.weight", t->dim, 0, 1, 0.1f);
+    tensor(&w, "model.norm.weight", t->dim, 0, t->broken ? NAN : 1, 0.1f);
     tensor(&w, "lm_head.weight", t->vocab, t->dim, 0, 0.3f);
     strcat(w.header, "}");
     FILE *out = fopen(path, "w");

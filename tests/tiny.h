@@ -8,6 +8,7 @@
 struct tiny {
     int n_layers, dim, n_heads, n_kv_heads, head_size, ffn, vocab, max_positions;
     uint64_t seed;
+    bool broken; /* a NaN among the weights of the final norm */
 };
 #define TINY_DEFAULT                                                                         \
     (struct tiny) {                                                                          \
