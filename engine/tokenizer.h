@@ -1,5 +1,6 @@
 /* tokenizer.json: byte-level BPE as the Hugging Face `tokenizers` library computes it.
- * Text is bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never repaired. */
+ * Text is bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never
+ * repaired. */
 #pragma once
 
 #include <stddef.h>
@@ -11,7 +12,7 @@ struct tokenizer;
 
 struct tokenizer *tokenizer_read(const char *path, struct err *e);
 struct tokenizer *tokenizer_parse(const char *json, size_t size, const char *name, struct err *e);
-void tokenizer_free(struct tokenizer *tokenizer); /* NULL is fine */
+void tokenizer_free(struct tokenizer *tokenizer);       /* NULL is fine */
 int tokenizer_vocab(const struct tokenizer *tokenizer); /* highest id + 1 */
 
 struct id_list {
@@ -21,16 +22,19 @@ struct id_list {
 void id_list_add(struct id_list *list, int32_t id);
 void id_list_free(struct id_list *list);
 
-/* Appends the ids of text. Special spellings in the text become special ids; `special` also adds what the
- * post-processor adds (BOS and the like). Linear time in size. false (EXIT_CONTENT) on invalid UTF-8, with the byte offset. */
-bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size, bool special,
-                      struct id_list *out, struct err *e);
+/* Appends the ids of text. Special spellings in the text become special ids; `special` also adds
+ * what the post-processor adds (BOS and the like). Linear time in size. false (EXIT_CONTENT) on
+ * invalid UTF-8, with the byte offset. */
+bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size,
+                      bool special, struct id_list *out, struct err *e);
 
 /* Bytes of one id (for streaming; not always whole UTF-8 characters); NULL for an unknown id. */
-const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_t *size, bool *special);
+const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_t *size,
+                            bool *special);
 
-/* Text of ids, malloc'd and 0-ended (*size without the end). Incomplete UTF-8 becomes U+FFFD as in the
- * library. NULL (EXIT_CONTENT) for an id out of range. */
-char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n, bool skip_special,
-                       size_t *size, struct err *e);
-int32_t tokenizer_id(const struct tokenizer *tokenizer, const char *token); /* added or vocabulary token; -1 if absent */
+/* Text of ids, malloc'd and 0-ended (*size without the end). Incomplete UTF-8 becomes U+FFFD as in
+ * the library. NULL (EXIT_CONTENT) for an id out of range. */
+char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
+                       bool skip_special, size_t *size, struct err *e);
+int32_t tokenizer_id(const struct tokenizer *tokenizer,
+                     const char *token); /* added or vocabulary token; -1 if absent */

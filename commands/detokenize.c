@@ -1,0 +1,111 @@
+/* raas detokenize: ids to text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands/command.h"
+#include "commands/tokenizing.h"
+
+struct detokenize {
+    struct tokenizing common;
+    bool skip_special;
+};
+
+// clang-format off
+static const struct option table[] = {
+    TOKENIZING_ROWS(struct detokenize),
+    {"skip_special", OPTION_BOOL, offsetof(struct detokenize, skip_special), 0, 0, 1, NULL,
+     "leave special tokens out of the text"},
+    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+};
+// clang-format on
+
+#define USAGE "raas detokenize [options] (IDS | --jsonl FILE)"
+
+static const char about[] =
+    "Writes the text of IDS (1,2,3) as {\"text\": ...}, or that of every {\"ids\": [...]} line of "
+    "FILE.\n"
+    "Bytes that are no whole UTF-8 character become U+FFFD. A line that fails (no JSON, no ids, "
+    "an\n"
+    "id that stands for nothing) gives {\"error\": ...} in its place, and exit code 4 at the end.";
+
+static bool put_text(const struct tokenizer *tokenizer, const struct detokenize *o,
+                     const struct id_list *ids, struct json_out *out, struct err *e) {
+    size_t size;
+    char *text = tokenizer_decode(tokenizer, ids->ids, ids->count, o->skip_special, &size, e);
+    if (!text)
+        return false;
+    json_open(out, '{');
+    json_name(out, "text");
+    json_put_bytes(out, text, size);
+    json_close(out, '}');
+    free(text);
+    return true;
+}
+
+static bool answer(const struct tokenizer *tokenizer, const void *options,
+                   const struct json *request, struct json_out *out, struct err *e) {
+    const struct json *list = json_get(request, "ids");
+    if (!list || json_type(list) != JSON_ARRAY)
+        return err_set(e, EXIT_CONTENT, "expected {\"ids\": a list of whole numbers}");
+    struct id_list ids = {0};
+    bool ok = true;
+    for (const struct json *v = json_first(list); v && ok; v = json_next(v)) {
+        int64_t id;
+        ok = json_integer(v, 0, INT32_MAX, &id) ||
+             err_set(e, EXIT_CONTENT, "ids[%zu]: expected an id of the tokenizer", ids.count);
+        if (ok)
+            id_list_add(&ids, (int32_t)id);
+    }
+    ok = ok && put_text(tokenizer, options, &ids, out, e);
+    id_list_free(&ids);
+    return ok;
+}
+
+/* "1,2,3"; empty for no ids. */
+static bool parse_ids(char *text, struct id_list *ids, struct err *e) {
+    for (char *word = *text ? text : NULL; word;) {
+        char *next = strchr(word, ','), *end;
+        if (next)
+            *next++ = 0;
+        long id = strtol(word, &end, 10);
+        if (!strchr("0123456789", *word) || end == word || *end || id > INT32_MAX)
+            return err_set(e, EXIT_USAGE, "raas detokenize: expected ids as 1,2,3, got '%s'", word);
+        id_list_add(ids, (int32_t)id);
+        word = next;
+    }
+    return true;
+}
+
+static int run(int argc, char **argv, struct err *e) {
+    struct detokenize o;
+    int n;
+    option_defaults(table, &o);
+    if (!option_argv(table, &o, USAGE, about, argc, argv, &n, e))
+        return e->code;
+    if (n + (o.common.jsonl != NULL) != 1) {
+        err_set(e, EXIT_USAGE, "raas detokenize: expected IDS as 1,2,3 or --jsonl FILE");
+        return e->code;
+    }
+    struct id_list ids = {0};
+    if (!o.common.jsonl && !parse_ids(argv[0], &ids, e)) {
+        id_list_free(&ids);
+        return e->code;
+    }
+    struct tokenizer *tokenizer = tokenizing_load(&o.common, e);
+    int code = EXIT_OK;
+    struct json_out out = {0};
+    if (tokenizer && o.common.jsonl)
+        code = tokenizing_lines(tokenizer, &o, answer, o.common.jsonl, e);
+    else if (tokenizer && put_text(tokenizer, &o, &ids, &out, e))
+        tokenizing_print(&out);
+    tokenizer_free(tokenizer);
+    id_list_free(&ids);
+    return e->code ? e->code : code;
+}
+
+const struct command command_detokenize = {
+    .name = "detokenize",
+    .usage = USAGE,
+    .summary = "token ids to text",
+    .run = run,
+};

@@ -1,0 +1,85 @@
+/* raas tokenize: text to ids. */
+#include <string.h>
+
+#include "commands/command.h"
+#include "commands/tokenizing.h"
+
+struct tokenize {
+    struct tokenizing common;
+    bool no_special;
+};
+
+// clang-format off
+static const struct option table[] = {
+    TOKENIZING_ROWS(struct tokenize),
+    {"no_special", OPTION_BOOL, offsetof(struct tokenize, no_special), 0, 0, 1, NULL,
+     "add no BOS and the like around the text"},
+    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+};
+// clang-format on
+
+#define USAGE "raas tokenize [options] (TEXT | --jsonl FILE)"
+
+static const char about[] =
+    "Writes the ids of TEXT as {\"ids\": [...]}, or those of every {\"text\": ...} line of FILE. "
+    "The\n"
+    "spelling of a special token inside a text becomes its id, U+0000 is an ordinary character.\n"
+    "A line that fails (no JSON, no text, invalid UTF-8) gives {\"error\": ...} in its place, and\n"
+    "exit code 4 at the end. Write -- in front of a TEXT that begins with a dash.";
+
+static bool put_ids(const struct tokenizer *tokenizer, const struct tokenize *o, const char *text,
+                    size_t size, struct json_out *out, struct err *e) {
+    struct id_list ids = {0};
+    bool ok = tokenizer_encode(tokenizer, text, size, !o->no_special, &ids, e);
+    if (ok) {
+        json_open(out, '{');
+        json_name(out, "ids");
+        json_open(out, '[');
+        for (size_t i = 0; i < ids.count; i++)
+            json_put_int(out, ids.ids[i]);
+        json_close(out, ']');
+        json_close(out, '}');
+    }
+    id_list_free(&ids);
+    return ok;
+}
+
+static bool answer(const struct tokenizer *tokenizer, const void *options,
+                   const struct json *request, struct json_out *out, struct err *e) {
+    const struct json *value = json_get(request, "text");
+    size_t size;
+    const char *text = value ? json_bytes(value, &size) : NULL;
+    if (!text)
+        return err_set(e, EXIT_CONTENT, "expected {\"text\": a string}");
+    return put_ids(tokenizer, options, text, size, out, e);
+}
+
+static int run(int argc, char **argv, struct err *e) {
+    struct tokenize o;
+    int n;
+    option_defaults(table, &o);
+    if (!option_argv(table, &o, USAGE, about, argc, argv, &n, e))
+        return e->code;
+    if (n + (o.common.jsonl != NULL) != 1) {
+        err_set(e, EXIT_USAGE, "raas tokenize: expected one TEXT (in quotes) or --jsonl FILE");
+        return e->code;
+    }
+    struct tokenizer *tokenizer = tokenizing_load(&o.common, e);
+    if (!tokenizer)
+        return e->code;
+    int code = EXIT_OK;
+    struct json_out out = {0};
+    if (o.common.jsonl)
+        code = tokenizing_lines(tokenizer, &o, answer, o.common.jsonl, e);
+    else if (put_ids(tokenizer, &o, argv[0], strlen(argv[0]), &out, e))
+        tokenizing_print(&out);
+    tokenizer_free(tokenizer);
+    return e->code ? e->code : code;
+}
+
+const struct command command_tokenize = {
+    .name = "tokenize",
+    .usage = USAGE,
+    .summary = "text to token ids",
+    .run = run,
+};

@@ -1,0 +1,165 @@
+/* The parts of a tokenizer, shared by the tokenizer_*.c files alone. Text flows through them in
+ * this order: added tokens (tokenizer_added.c) cut the text at their spellings, before and after
+ * the normalizer; the normalizer (tokenizer.c) rewrites what is left; the pre-tokenizer
+ * (tokenizer_split.c) cuts that into pieces by regular expressions; the model (tokenizer_bpe.c)
+ * turns each piece into ids of the vocabulary (tokenizer_vocab.c); the post-processor's template
+ * puts fixed ids around them. A new kind of component is a new enum value (or step) here and a row
+ * in tokenizer_read.c. */
+#pragma once
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/json.h"
+#include "engine/tokenizer.h"
+
+#define TOKENIZER_IDS (1 << 22)          /* ids beyond are taken for damage */
+#define TOKENIZER_TEXT ((size_t)1 << 30) /* longest text of one call */
+
+/* --- vocabulary --------------------------------------------------------------- */
+
+struct piece {
+    size_t offset; /* into vocab.bytes */
+    uint32_t size;
+    bool known; /* false: a hole in the ids */
+    bool special;
+    bool raw; /* the spelling is no byte-level text: the bytes are the spelling itself */
+};
+
+/* Tokens by id and by bytes. Byte-level spellings (each byte as one printable character, "Ġthe")
+ * are stored as the bytes that they stand for. */
+struct vocab {
+    struct piece *pieces; /* by id, `count` of them */
+    int count;            /* highest id + 1 */
+    char *bytes;
+    size_t size, room;
+    int32_t *table; /* open addressing: id + 1, 0 = free */
+    size_t mask;
+};
+
+void vocab_open(struct vocab *v, int count, size_t n_tokens);
+void vocab_free(struct vocab *v);
+void vocab_add(struct vocab *v, int32_t id, const char *spelling); /* a free id, a new spelling */
+int32_t vocab_find(const struct vocab *v, const char *spelling);   /* -1 if absent */
+/* The byte-level token of exactly these bytes; -1 if absent. */
+int32_t vocab_find_bytes(const struct vocab *v, const char *bytes, size_t size);
+
+/* --- BPE ------------------------------------------------------------------------- */
+
+struct merge {
+    uint64_t pair; /* left id << 32 | right id; all ones = free */
+    int32_t rank, id;
+};
+
+struct bpe {
+    struct merge *merges; /* open addressing */
+    size_t mask;
+    int32_t byte_id[256]; /* -1: the vocabulary lacks this byte */
+    int32_t unknown;      /* id for such bytes; -1: they are an error */
+    bool fuse_unknown;    /* one id for a run of them */
+    bool whole_first;     /* ignore_merges: a piece that is a token as a whole stays one */
+};
+
+struct bpe_scratch {
+    struct bpe_symbol *symbols;
+    struct bpe_candidate *heap;
+    size_t symbol_room, heap_size, heap_room;
+};
+
+void bpe_open(struct bpe *b, const struct vocab *v, size_t n_merges);
+void bpe_add(struct bpe *b, int32_t left, int32_t right, int32_t rank,
+             int32_t id); /* last one counts */
+void bpe_free(struct bpe *b);
+/* Appends the ids of one piece: O(n log n). false (EXIT_CONTENT) for a byte without token. */
+bool bpe_encode(const struct bpe *b, const struct vocab *v, struct bpe_scratch *scratch,
+                const char *piece, size_t size, struct id_list *out, struct err *e);
+void bpe_scratch_free(struct bpe_scratch *scratch);
+
+/* --- pre-tokenizer ----------------------------------------------------------------- */
+
+enum split_keep { /* what becomes of the matches */
+                  SPLIT_ISOLATED,
+                  SPLIT_REMOVED,
+                  SPLIT_CONTIGUOUS,
+                  SPLIT_WITH_PREVIOUS,
+                  SPLIT_WITH_NEXT,
+};
+
+#define SPLIT_STEPS 16
+
+struct split {
+    pcre2_code *code; /* NULL: nothing is cut */
+    enum split_keep keep;
+    bool invert;
+    bool prefix_space; /* a space is put in front of a text without one, before cutting */
+};
+
+/* Compiles a pattern with the meaning that it has for Oniguruma; what would mean something else to
+ * PCRE2 is refused. `place` is "file: component". literal: the pattern is a plain text. */
+bool split_compile(struct split *s, const char *place, const char *pattern, bool literal,
+                   struct err *e);
+
+/* One run of all steps over texts: scratch memory and where the pieces go. */
+struct splitter {
+    const struct split *steps;
+    int n_steps;
+    bool (*piece)(void *context, const char *text, size_t size);
+    void *context;
+    struct err *e;
+    pcre2_match_context *limits;
+    pcre2_match_data *matches[SPLIT_STEPS];
+    struct buffer *buffers; /* texts made on the way; they live until splitter_close */
+};
+void splitter_open(struct splitter *s, size_t text_size);
+void splitter_close(struct splitter *s);
+/* Calls piece() for each piece of text in order; false when that or a match failed. */
+bool splitter_run(struct splitter *s, const char *text, size_t size);
+/* Memory with the life of the splitter. */
+char *splitter_buffer(struct splitter *s, size_t size);
+
+/* --- added tokens ------------------------------------------------------------------- */
+
+struct added {
+    char *text; /* owned; what is looked for: normalized if the flag says so */
+    size_t size;
+    int32_t id;
+    bool single_word, left_strip, right_strip;
+};
+
+struct trie_node {
+    int32_t child, sibling; /* 0 = none */
+    int32_t added;          /* index, -1 = none ends here */
+    unsigned char byte;
+};
+
+struct added_set {
+    struct added *added;
+    size_t count;
+    struct trie_node *nodes; /* node 0 is the root */
+    size_t n_nodes, room;
+    int32_t first[256]; /* the root's children */
+};
+/* Takes ownership of token.text (not empty, at most 64 KiB). A text added before is replaced. */
+void added_put(struct added_set *set, struct added token);
+void added_free(struct added_set *set);
+
+/* The next token at or behind *at in text: leftmost, then longest. false: none. `from` is the end
+ * of the token before: strips do not reach behind it. On return [*start, *stop) is covered and *at
+ * is where to go on. */
+bool added_next(const struct added_set *set, const char *text, size_t size, size_t from, size_t *at,
+                size_t *start, size_t *stop, int32_t *id);
+
+/* --- the whole ------------------------------------------------------------------------ */
+
+struct tokenizer {
+    struct vocab vocab;
+    struct bpe bpe;
+    bool nfc;
+    struct split steps[SPLIT_STEPS];
+    int n_steps;
+    struct added_set exact, normalized; /* looked for before and after the normalizer */
+    struct id_list prefix, suffix;      /* the template around a text */
+};
+
+/* NFC of valid UTF-8, malloc'd; NULL when the text is NFC as it stands. */
+char *tokenizer_nfc(const char *text, size_t size, size_t *out_size);
