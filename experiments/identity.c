@@ -50,7 +50,7 @@ char *cell_config(const struct experiment *x, const struct experiment_cell *cell
     return o.text;
 }
 
-int unit_shard(const char *plan_config, const char *sample, int repeat, int n_shards) {
+int job_shard(const char *plan_config, const char *sample, int repeat, int n_shards) {
     struct json_out o = {0};
     json_open(&o, '[');
     json_put_raw(&o, plan_config);

@@ -20,9 +20,9 @@ enum { RESULT_VERSION = 1 }; /* raised when the meaning of stored rows changes *
 char *cell_config(const struct experiment *experiment, const struct experiment_cell *cell,
                   const struct cell_identity *identity);
 
-/* The shard, of n, that runs a unit: depends on nothing but the unit, so adding cells moves no
+/* The shard, of n, that runs a job: depends on nothing but the job, so adding cells moves no
  * other. */
-int unit_shard(const char *plan_config, const char *sample, int repeat, int n_shards);
+int job_shard(const char *plan_config, const char *sample, int repeat, int n_shards);
 
 /* SHA-256 over a dataset's options and its first problems: changes when its file or its generator
  * does. */

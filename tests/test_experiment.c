@@ -292,8 +292,8 @@ static void test_experiment_shards_are_stable_and_even(void **state) {
     for (int i = 0; i < 4000; i++) {
         char sample[32];
         snprintf(sample, sizeof sample, "lemmas-%d", i);
-        int shard = unit_shard("{\"a\":1}", sample, 0, 4);
-        assert_int_equal(shard, unit_shard("{\"a\":1}", sample, 0, 4));
+        int shard = job_shard("{\"a\":1}", sample, 0, 4);
+        assert_int_equal(shard, job_shard("{\"a\":1}", sample, 0, 4));
         assert_true(shard >= 0 && shard < 4);
         count[shard]++;
     }

@@ -1,0 +1,63 @@
+#include "experiments/preview.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+
+static void print_text(const struct workload *w, const struct session_memory *m) {
+    const struct experiment *x = w->experiment;
+    int64_t planned = 0, done = 0;
+    printf("%8s %8s %8s %12s  %s\n", "answers", "stored", "max_new", "KV bytes", "cell");
+    for (int c = 0; c < x->n_cells; c++) {
+        char title[300];
+        cell_title(x, &x->cells[c], title, sizeof title);
+        printf("%8d %8d %8lld %12llu  %s\n", w->planned[c], w->done[c],
+               (long long)x->cells[c].max_new,
+               (unsigned long long)workload_kv_bytes(w, &x->cells[c]), title);
+        planned += w->planned[c];
+        done += w->done[c];
+    }
+    printf("%d cells, %lld answers, %lld stored, %lld to do; %lld in flight on %s\n", x->n_cells,
+           (long long)planned, (long long)done, (long long)(planned - done), (long long)x->width,
+           w->isa);
+    printf("memory: weights %.1f MB, KV pool %.1f MB, workspace %.1f MB\n",
+           (double)m->weight_bytes / 1e6, (double)m->pool_bytes / 1e6,
+           (double)m->workspace_bytes / 1e6);
+}
+
+static void put_int(struct json_out *o, const char *key, uint64_t value) {
+    json_name(o, key);
+    json_put_int(o, (int64_t)value);
+}
+
+static void print_json(const struct workload *w, const struct session_memory *m) {
+    const struct experiment *x = w->experiment;
+    struct json_out o = {0};
+    json_open(&o, '{');
+    json_name(&o, "name"), json_put_text(&o, x->name);
+    json_name(&o, "experiment"), json_put_raw(&o, x->json);
+    json_name(&o, "isa"), json_put_text(&o, w->isa);
+    json_name(&o, "cells"), json_open(&o, '[');
+    for (int c = 0; c < x->n_cells; c++) {
+        json_open(&o, '{');
+        json_name(&o, "dataset"), json_put_text(&o, x->datasets[x->cells[c].dataset].name);
+        json_name(&o, "policy"), json_put_raw(&o, x->cells[c].plan.json);
+        put_int(&o, "planned", (uint64_t)w->planned[c]);
+        put_int(&o, "done", (uint64_t)w->done[c]);
+        put_int(&o, "kv_bytes", workload_kv_bytes(w, &x->cells[c]));
+        json_name(&o, "config"), json_put_raw(&o, w->configs[c]);
+        json_close(&o, '}');
+    }
+    json_close(&o, ']');
+    put_int(&o, "weight_bytes", m->weight_bytes);
+    put_int(&o, "pool_bytes", m->pool_bytes);
+    put_int(&o, "workspace_bytes", m->workspace_bytes);
+    json_close(&o, '}');
+    puts(o.text);
+    free(o.text);
+}
+
+void preview_print(const struct workload *w, const struct session_memory *memory, bool json) {
+    (json ? print_json : print_text)(w, memory);
+}

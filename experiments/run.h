@@ -1,0 +1,27 @@
+/* The runner: one session, sequences of all cells in one batch, rows graded and committed as they
+ * finish. Killed at any moment it loses what was in flight and at most half a second of finished
+ * rows; the same command then goes on, and ends with the same table. */
+#pragma once
+
+#include "engine/model.h"
+#include "experiments/experiment.h"
+
+struct run_params {
+    struct experiment
+        *experiment;           /* borrowed; width is lowered to 1 by isolated unless it was said */
+    const struct model *model; /* borrowed */
+    const char *db;            /* path */
+    const char *isa;           /* NULL: the best */
+    int n_threads;             /* 0: all cores */
+    int64_t limit;             /* samples per cell; 0: as many as the experiment says */
+    int shard, n_shards;       /* shard < n_shards; 0 of 1: everything */
+    bool isolated;             /* one cell at a time, warmed up, at least 5 repeats */
+    bool dry_run;              /* the plan on stdout, nothing is decoded or written */
+    bool json;                 /* stdout gets JSON */
+    int argc;
+    char *const *argv; /* stored with the run */
+};
+
+/* Returns the exit code: EXIT_OK, EXIT_PARTIAL when rows ended in numeric errors, EXIT_SIGNAL when
+ * stopped, or that of the error. The table goes to stdout. */
+int run_experiment(const struct run_params *params, struct err *e);

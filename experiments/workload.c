@@ -1,0 +1,242 @@
+#include "experiments/workload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ISOLATED_REPEATS = 5 };
+
+/* --- problems and prompts ------------------------------------------------------------------- */
+
+/* The place of chat templates: models without one get the problem's own text. */
+static bool encode_prompt(const struct model *model, const struct problem *problem,
+                          struct id_list *out, struct err *e) {
+    return tokenizer_encode(model->tokenizer, problem->prompt, strlen(problem->prompt), true, out,
+                            e) ||
+           err_in(e, "sample %s", problem->id);
+}
+
+static bool check_length(const struct workload *w, const struct sample *s, int64_t max_new,
+                         struct err *e) {
+    int64_t total = (int64_t)s->prompt.count + max_new;
+    if (total <= w->model->config.max_positions)
+        return true;
+    return err_set(e, EXIT_CONTENT,
+                   "sample %s: a prompt of %zu tokens and max_new %lld; expected at most the %d "
+                   "positions of %s together",
+                   s->problem.id, s->prompt.count, (long long)max_new,
+                   w->model->config.max_positions, w->model->path);
+}
+
+static int64_t longest_max_new(const struct experiment *x, int dataset) {
+    int64_t longest = 0;
+    for (int c = 0; c < x->n_cells; c++)
+        if (x->cells[c].dataset == dataset && x->cells[c].max_new > longest)
+            longest = x->cells[c].max_new;
+    return longest;
+}
+
+static bool read_set(struct workload *w, int index, int64_t limit, struct err *e) {
+    const struct experiment_dataset *d = &w->experiment->datasets[index];
+    struct sample_set *set = &w->sets[index];
+    int64_t n = w->experiment->n, count = d->dataset->count(d->param, e);
+    if (count < 0 || !dataset_sha256(d, set->sha256, e))
+        return err_in(e, "dataset %s", d->name);
+    if (limit && limit < n)
+        n = limit;
+    if (count < n)
+        n = count;
+    set->samples = must_zalloc((size_t)n, sizeof *set->samples);
+    int64_t max_new = longest_max_new(w->experiment, index);
+    for (int64_t i = 0; i < n; i++) {
+        struct sample *s = &set->samples[set->n++];
+        if (!d->dataset->get(d->param, i, &s->problem, e) ||
+            !encode_prompt(w->model, &s->problem, &s->prompt, e) || !check_length(w, s, max_new, e))
+            return err_in(e, "dataset %s", d->name);
+        if ((int64_t)s->prompt.count + max_new > w->max_total)
+            w->max_total = (int)((int64_t)s->prompt.count + max_new);
+    }
+    return true;
+}
+
+bool workload_open(const struct experiment *x, const struct model *model, int64_t limit,
+                   bool isolated, struct workload *out, struct err *e) {
+    *out = (struct workload){.experiment = x, .model = model, .isolated = isolated};
+    out->sets = must_zalloc((size_t)x->n_datasets, sizeof *out->sets);
+    out->configs = must_zalloc((size_t)x->n_cells, sizeof *out->configs);
+    out->planned = must_zalloc((size_t)x->n_cells, sizeof *out->planned);
+    out->done = must_zalloc((size_t)x->n_cells, sizeof *out->done);
+    bool ok = model->tokenizer || err_set(e, EXIT_CONTENT,
+                                          "%s: expected tokenizer.json, without which no prompt "
+                                          "can be read",
+                                          model->path);
+    for (int i = 0; ok && i < x->n_datasets; i++)
+        ok = read_set(out, i, limit, e);
+    if (!ok)
+        workload_close(out);
+    return ok;
+}
+
+void workload_close(struct workload *w) {
+    for (int d = 0; w->sets && d < w->experiment->n_datasets; d++) {
+        for (int i = 0; i < w->sets[d].n; i++) {
+            problem_free(&w->sets[d].samples[i].problem);
+            id_list_free(&w->sets[d].samples[i].prompt);
+        }
+        free(w->sets[d].samples);
+    }
+    for (int c = 0; w->configs && c < w->experiment->n_cells; c++)
+        free(w->configs[c]);
+    free(w->sets);
+    free(w->configs);
+    free(w->planned);
+    free(w->done);
+    free(w->jobs);
+    *w = (struct workload){0};
+}
+
+/* --- jobs ---------------------------------------------------------------------------------- */
+
+static struct cell_identity identity_of(const struct workload *w, int dataset) {
+    return (struct cell_identity){.model_sha256 = w->model->hash,
+                                  .tokenizer_sha256 = w->model->tokenizer_hash,
+                                  .dataset_sha256 = w->sets[dataset].sha256,
+                                  .prompt_variant = "none",
+                                  .isa = w->isa,
+                                  .isolated = w->isolated};
+}
+
+static int repeats_of(const struct workload *w, const struct experiment_cell *cell) {
+    bool few = w->isolated && cell->repeats < ISOLATED_REPEATS;
+    return few ? ISOLATED_REPEATS : cell->repeats;
+}
+
+static bool add_job(struct workload *w, struct db *db, struct job job, int *room, struct err *e) {
+    bool done = false;
+    db_key(w->configs[job.cell], workload_sample(w, &job)->problem.id, job.repeat, job.key);
+    if (db && !db_done(db, job.key, &done, e))
+        return false;
+    w->planned[job.cell]++;
+    w->done[job.cell] += done;
+    if (done)
+        return true;
+    if (w->n_jobs == *room) {
+        *room = *room ? 2 * *room : 256;
+        w->jobs = must_realloc(w->jobs, (size_t)*room * sizeof *w->jobs);
+    }
+    w->jobs[w->n_jobs++] = job;
+    return true;
+}
+
+/* All cells of one sample: an interrupted run then has about the same n in every cell. */
+static bool add_sample(struct workload *w, struct db *db, int sample, char *const *plans, int shard,
+                       int n_shards, int *room, struct err *e) {
+    const struct experiment *x = w->experiment;
+    for (int c = 0; c < x->n_cells; c++) {
+        if (sample >= w->sets[x->cells[c].dataset].n)
+            continue;
+        for (int r = 0; r < repeats_of(w, &x->cells[c]); r++) {
+            struct job job = {.cell = c, .sample = sample, .repeat = r};
+            const char *id = workload_sample(w, &job)->problem.id;
+            if (n_shards > 1 && job_shard(plans[c], id, r, n_shards) != shard)
+                continue;
+            if (!add_job(w, db, job, room, e))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool workload_plan(struct workload *w, struct db *db, int shard, int n_shards, struct err *e) {
+    const struct experiment *x = w->experiment;
+    char **plans = must_zalloc((size_t)x->n_cells, sizeof *plans);
+    int longest = 0, room = 0;
+    for (int c = 0; c < x->n_cells; c++) {
+        struct cell_identity identity = identity_of(w, x->cells[c].dataset);
+        free(w->configs[c]);
+        w->configs[c] = cell_config(x, &x->cells[c], &identity);
+        plans[c] = cell_config(x, &x->cells[c], NULL);
+        w->planned[c] = w->done[c] = 0;
+    }
+    for (int d = 0; d < x->n_datasets; d++)
+        longest = w->sets[d].n > longest ? w->sets[d].n : longest;
+    w->n_jobs = 0;
+    bool ok = true;
+    for (int i = 0; ok && i < longest; i++)
+        ok = add_sample(w, db, i, plans, shard, n_shards, &room, e);
+    for (int c = 0; c < x->n_cells; c++)
+        free(plans[c]);
+    free(plans);
+    return ok;
+}
+
+struct sample *workload_sample(const struct workload *w, const struct job *job) {
+    return &w->sets[w->experiment->cells[job->cell].dataset].samples[job->sample];
+}
+
+uint64_t workload_kv_bytes(const struct workload *w, const struct experiment_cell *cell) {
+    const struct sample_set *set = &w->sets[cell->dataset];
+    const struct config *c = &w->model->config;
+    int32_t most = 0;
+    for (int i = 0; i < set->n; i++) {
+        int32_t prompt = (int32_t)set->samples[i].prompt.count;
+        int32_t total = prompt + (int32_t)cell->max_new - 1;
+        int32_t capacity = plan_capacity(&cell->plan, prompt, total);
+        capacity = capacity < total ? capacity : total;
+        most = capacity > most ? capacity : most;
+    }
+    uint64_t element = w->experiment->precision == PRECISION_FP32 ? 4 : 2;
+    return 2 * element * (uint64_t)c->head_size * (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers *
+           (uint64_t)pages_of(most) * PAGE;
+}
+
+/* --- into the database ---------------------------------------------------------------------- */
+
+static bool register_cell(const struct workload *w, int index, int64_t model, struct db *db,
+                          int64_t *id, struct err *e) {
+    const struct experiment *x = w->experiment;
+    const struct experiment_cell *cell = &x->cells[index];
+    struct db_cell row = {
+        .model = model,
+        .dataset = w->sets[cell->dataset].id,
+        .config = w->configs[index],
+        .policy = cell->plan.name,
+        .policy_options = cell->plan.json,
+        .policy_version = cell->plan.policy->version,
+        .budget = cell->plan.match ? 0 : cell->plan.budget,
+        .prompt_variant = "none",
+        .temperature = cell->temperature,
+        .top_p = cell->top_p,
+        .seed = cell->seed,
+        .max_new = cell->max_new,
+        .precision = x->precision == PRECISION_FP32 ? "fp32" : "bf16",
+        .backend = x->backend,
+        .isa = w->isa,
+        .width = w->isolated ? x->width : 0,
+        .timing = w->isolated ? DB_ISOLATED : DB_SHARED,
+    };
+    return db_cell(db, &row, id, e);
+}
+
+bool workload_register(struct workload *w, struct db *db, int64_t *cell_ids, struct err *e) {
+    const struct experiment *x = w->experiment;
+    const char *slash = strrchr(w->model->path, '/');
+    struct db_model model = {.name = slash && slash[1] ? slash + 1 : w->model->path,
+                             .weights_sha256 = w->model->hash,
+                             .tokenizer_sha256 = w->model->tokenizer_hash};
+    int64_t model_id;
+    if (!db_model(db, &model, &model_id, e))
+        return false;
+    for (int d = 0; d < x->n_datasets; d++) {
+        struct db_dataset row = {.name = x->datasets[d].name,
+                                 .options = x->datasets[d].json,
+                                 .sha256 = w->sets[d].sha256,
+                                 .metric = x->datasets[d].dataset->metric};
+        if (!db_dataset(db, &row, &w->sets[d].id, e))
+            return false;
+    }
+    for (int c = 0; c < x->n_cells; c++)
+        if (!register_cell(w, c, model_id, db, &cell_ids[c], e))
+            return false;
+    return true;
+}
