@@ -270,9 +270,8 @@ static bool read_window(const struct source *s, struct config *c) {
         !whole(s, "sliding_window", 1, 1 << 24, &window))
         return false;
     if (window < c->max_positions) {
-        log_warn(
-            "%s: sliding window of %d: longer texts are not supported, limit %d -> %d positions",
-            s->path, window, c->max_positions, window);
+        log_warn("%s: limited to the %d positions of its sliding window (of %d)", s->path, window,
+                 c->max_positions);
         c->max_positions = window;
     }
     return true;
