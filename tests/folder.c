@@ -25,6 +25,20 @@ void folder_remove(struct folder *f) {
     assert_int_equal(nftw(f->path, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+int folder_setup(void **state) {
+    struct folder *f = malloc(sizeof *f);
+    assert_non_null(f);
+    folder_make(f);
+    *state = f;
+    return 0;
+}
+
+int folder_teardown(void **state) {
+    folder_remove(*state);
+    free(*state);
+    return 0;
+}
+
 const char *folder_path(const struct folder *f, const char *name) {
     static char buffers[8][200];
     static unsigned next;

@@ -11,6 +11,10 @@ struct folder {
 void folder_make(struct folder *f);
 void folder_remove(struct folder *f); /* with everything below */
 
+/* The same as setup and teardown of one test: *state is the folder. */
+int folder_setup(void **state);
+int folder_teardown(void **state);
+
 /* Path of a name in it, in one of a few rotating buffers. */
 const char *folder_path(const struct folder *f, const char *name);
 void folder_write(const struct folder *f, const char *name, const void *data, size_t size);

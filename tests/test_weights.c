@@ -20,19 +20,6 @@
 #define A_0_8 "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
 #define B_8_12 "\"b\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[8,12]}"
 
-static int make_folder(void **state) {
-    struct folder *f = malloc(sizeof *f);
-    folder_make(f);
-    *state = f;
-    return 0;
-}
-
-static int remove_folder(void **state) {
-    folder_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static struct weights *must_open(const char *path) {
     struct err e = {0};
     struct weights *w = weights_open(path, &e);
@@ -383,7 +370,7 @@ static void test_weights_opens_golden_models(void **state) {
     }
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
