@@ -67,12 +67,17 @@ $(GEN)/policies_device.cu: $(GEN)/policies.c
 $(GEN)/policies_device.o: $(GEN)/policies_device.cu engine/policy.h
 	$(NVCC) -std=c++17 -O2 -fmad=false -I. -c $< -o $@
 
+# the schema inside the program
+$(GEN)/schema.h: store/schema.sql .ci/embed
+	@mkdir -p $(@D)
+	@.ci/embed schema_sql $< > $@
+
 # provenance: the commit, renewed only when it changes
 $(GEN)/version.h: FORCE
 	@mkdir -p $(@D)
 	@echo '#define RAAS_COMMIT "$(VERSION)"' | cmp -s - $@ || echo '#define RAAS_COMMIT "$(VERSION)"' > $@
 $(OBJECTS) $(BUILD)/main.o: CFLAGS += -I$(GEN)
-$(OBJECTS) $(BUILD)/main.o: | $(GEN)/version.h
+$(OBJECTS) $(BUILD)/main.o: | $(GEN)/version.h $(GEN)/schema.h
 
 # --- tests -----------------------------------------------------------------
 tests: $(TESTS:%=$(BUILD)/%) $(BENCHES:%=$(BUILD)/%)

@@ -42,6 +42,9 @@ struct db *db_open(const char *path, enum db_mode mode, struct err *e); /* NULL 
 void db_close(struct db *db); /* rolls an open transaction back; NULL is fine */
 const char *db_path(const struct db *db);
 
+/* Whether every page, row and reference of the file is sound (raas doctor --verify). */
+bool db_verify(struct db *db, struct err *e);
+
 /* A transaction around several rows costs one sync of the disk. Everything below works without one
  * too: each call then commits by itself. Transactions do not nest. */
 bool db_begin(struct db *db, struct err *e);
