@@ -5,6 +5,16 @@
 
 #include "base/json.h"
 
+/* A batch full of the longest sequences of the hungriest cell. */
+static uint64_t largest_batch(const struct workload *w) {
+    uint64_t largest = 0;
+    for (int c = 0; c < w->experiment->n_cells; c++) {
+        uint64_t bytes = workload_kv_bytes(w, &w->experiment->cells[c]);
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest * (uint64_t)w->experiment->width;
+}
+
 static void print_text(const struct workload *w, const struct session_memory *m) {
     const struct experiment *x = w->experiment;
     int64_t planned = 0, done = 0;
@@ -21,8 +31,8 @@ static void print_text(const struct workload *w, const struct session_memory *m)
     printf("%d cells, %lld answers, %lld stored, %lld to do; %lld in flight on %s\n", x->n_cells,
            (long long)planned, (long long)done, (long long)(planned - done), (long long)x->width,
            w->isa);
-    printf("memory: weights %.1f MB, KV pool %.1f MB, workspace %.1f MB\n",
-           (double)m->weight_bytes / 1e6, (double)m->pool_bytes / 1e6,
+    printf("memory: weights %.1f MB, KV at most %.1f MB, workspace %.1f MB\n",
+           (double)m->weight_bytes / 1e6, (double)largest_batch(w) / 1e6,
            (double)m->workspace_bytes / 1e6);
 }
 
@@ -51,7 +61,7 @@ static void print_json(const struct workload *w, const struct session_memory *m)
     }
     json_close(&o, ']');
     put_int(&o, "weight_bytes", m->weight_bytes);
-    put_int(&o, "pool_bytes", m->pool_bytes);
+    put_int(&o, "kv_bytes", largest_batch(w));
     put_int(&o, "workspace_bytes", m->workspace_bytes);
     json_close(&o, '}');
     puts(o.text);

@@ -89,7 +89,7 @@ void progress_line(const struct progress *p, char *out, size_t size) {
     double rate = seconds > 0 ? (double)p->tokens / seconds : 0;
     put(&l, "%lld/%lld", (long long)p->finished, (long long)p->total);
     put(&l, rate < 1000 ? "  %.0f tok/s" : "  %.1fk tok/s", rate < 1000 ? rate : rate / 1000);
-    if (eta >= 0) {
+    if (eta >= 0 && p->finished < p->total) {
         put(&l, "  ");
         put_duration(&l, eta);
         put(&l, " left");

@@ -305,14 +305,14 @@ static int run_all(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
     if (p->dry_run)
         return dry_run(r, e);
+    stop_install();
     r->db = db_open(p->db, DB_WRITE, e);
     if (!r->db || !open_session(r, e) ||
         !workload_plan(&r->work, r->db, p->shard, p->n_shards, e) || !start(r, e))
         return e->code;
-    log_info("%s: %d cells, %lld answers, %lld of them stored already; %s", r->experiment->name,
+    log_info("%s: %d cells, %lld answers (%lld stored already), %s", r->experiment->name,
              r->experiment->n_cells, (long long)r->progress.total, (long long)r->progress.finished,
              r->work.isa);
-    stop_install();
     bool ok = p->isolated ? decode_cells_alone(r, e) : decode(r, r->work.jobs, r->work.n_jobs, e);
     if (!ok) {
         log_status_end();
