@@ -74,21 +74,29 @@ static bool read_vocab(struct reader *r, const struct json *vocab) {
     return true;
 }
 
-static bool read_added_one(struct reader *r, const struct json *a, size_t index) {
-    struct tokenizer *t = r->t;
-    char place[40];
-    snprintf(place, sizeof place, "added_tokens[%zu]", index);
-    const char *text = json_text(json_get(a, "content"));
-    double number = 0;
-    json_number(json_get(a, "id"), &number);
-    int32_t id = (int32_t)number, known = vocab_find(&t->vocab, text);
+/* Enters the token under its id, unless the vocabulary has it there. */
+static bool enter_added(struct reader *r, const char *place, const char *text, int32_t id,
+                        bool special) {
+    struct vocab *v = &r->t->vocab;
+    int32_t known = vocab_find(v, text);
     if (known >= 0 && known != id)
         return FAIL(r, "%s: %s: '%.60s' has id %d here and %d elsewhere", r->name, place, text, id,
                     known);
-    if (known < 0 && t->vocab.pieces[id].known)
+    if (known < 0 && v->pieces[id].known)
         return FAIL(r, "%s: %s: id %d of '%.60s' belongs to another token", r->name, place, id,
                     text);
-    struct added token = {.id = id};
+    if (known < 0)
+        vocab_add(v, id, text);
+    v->pieces[id].special = special;
+    return true;
+}
+
+static bool read_added_one(struct reader *r, const struct json *a, size_t index) {
+    char place[40];
+    snprintf(place, sizeof place, "added_tokens[%zu]", index);
+    double id = 0;
+    json_number(json_get(a, "id"), &id);
+    struct added token = {.id = (int32_t)id};
     bool special, normalized;
     if (!read_flag(r, a, "special", place, &special) ||
         !read_flag(r, a, "normalized", place, &normalized) ||
@@ -96,17 +104,19 @@ static bool read_added_one(struct reader *r, const struct json *a, size_t index)
         !read_flag(r, a, "lstrip", place, &token.left_strip) ||
         !read_flag(r, a, "rstrip", place, &token.right_strip))
         return false;
-    if (known < 0)
-        vocab_add(&t->vocab, id, text);
-    t->vocab.pieces[id].special = special;
-    if (!*text)
-        return true; /* nothing to look for */
-    token.size = strlen(text);
-    token.text = normalized && t->nfc ? tokenizer_nfc(text, token.size, &token.size) : NULL;
+    const char *text = json_text(json_get(a, "content"));
+    /* such a token is looked for, and also decoded, in its normal form */
+    if (normalized && r->t->nfc)
+        token.text = tokenizer_nfc(text, strlen(text), &token.size);
     if (!token.text)
         token.text = must_strdup(text);
-    added_put(normalized ? &t->normalized : &t->exact, token);
-    return true;
+    token.size = strlen(token.text);
+    bool ok = enter_added(r, place, token.text, token.id, special);
+    if (ok && token.size)
+        added_put(normalized ? &r->t->normalized : &r->t->exact, token);
+    else
+        free(token.text);
+    return ok;
 }
 
 /* --- model ------------------------------------------------------------------------------- */
