@@ -35,7 +35,7 @@ bool err_in(struct err *e, const char *format, ...) __attribute__((format(printf
 
 /* A broken invariant: prints where and what, then aborts. Active in every build. */
 #define CHECK(condition) ((condition) ? (void)0 : err_broken(__FILE__, __LINE__, #condition))
-_Noreturn void err_broken(const char *file, int line, const char *condition);
+void err_broken(const char *file, int line, const char *condition) __attribute__((noreturn));
 
 /* malloc, calloc, realloc that end the program with one clear line (exit 1) when memory is out.
  * For sizes that a file or a user chose, check them before the call. */

@@ -314,7 +314,7 @@ static void test_stream_whole_characters(void **state) {
     check_stream(false, "\xff\x80z\xe2\x82\x41\xe2\x82", 8,
                  "\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd\x41\xef\xbf\xbd\n");
     check_stream(false, "\x1b[2J", 4, "\x1b[2J\n");
-    check_stream(true, "\x1b[2J\t\r\xe2\x80\xae\xc2\x9b", 10,
+    check_stream(true, "\x1b[2J\t\r\xe2\x80\xae\xc2\x9b", 11,
                  "\\u{1b}[2J\t\\u{d}\\u{202e}\\u{9b}\n");
 }
 
