@@ -26,10 +26,9 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 /* --- model and session ----------------------------------------------------------- */
 
 struct model *common_model(const struct common *common, struct err *e) {
-    if (common->model)
-        return model_open(common->model, e);
-    char path[PATH_MAX];
-    return model_default_path(path, sizeof path, e) ? model_open(path, e) : NULL;
+    char embedded[PATH_MAX];
+    const char *path = model_path_or_default(common->model, embedded, sizeof embedded, e);
+    return path ? model_open(path, e) : NULL;
 }
 
 struct session *common_session(const struct common *common, const struct model *model, int width,

@@ -229,6 +229,7 @@ static void test_generate_refuses_bad_input(void **state) {
     CLI_FAILS(EXIT_USAGE, "no-model", "generate", "--prompt", "x", "--model", cli_path("no-model"));
     CLI_FAILS(EXIT_USAGE, "temperature", "generate", "--prompt", "x", "--temperature", "-1");
     CLI_FAILS(EXIT_USAGE, "top-p", "generate", "--prompt", "x", "--top-p", "0");
+    path = cli_path("latin.txt");
     cli_write(path, "\xff\xfe", 2);
     CLI_FAILS(EXIT_CONTENT, "UTF-8", "generate", "--prompt-file", path);
 }
