@@ -1,7 +1,7 @@
 /* See store_rows.h. */
 #include "tests/store_rows.h"
 
-#include <ftw.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -16,30 +16,6 @@
 static void must(bool ok, const struct err *e) {
     if (!ok)
         fail_msg("%s", e->text);
-}
-
-char *rows_folder(void) {
-    const char *tmp = getenv("TMPDIR");
-    char *folder;
-    assert_true(asprintf(&folder, "%s/raas-test-XXXXXX", tmp && *tmp ? tmp : "/tmp") > 0);
-    assert_non_null(mkdtemp(folder));
-    return folder;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
-
-void rows_remove(char *folder) {
-    assert_int_equal(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
-    free(folder);
-}
-
-char *rows_path(const char *folder, const char *name) {
-    char *path;
-    assert_true(asprintf(&path, "%s/%s", folder, name) > 0);
-    return path;
 }
 
 struct rows rows_open(const char *path, const char *run, const char *dataset, const char *metric) {
@@ -126,4 +102,39 @@ struct db_result rows_result(struct rows *rows, int64_t cell, int i, int repeat,
 void rows_add(struct rows *rows, const struct db_result *result) {
     struct err e = {0};
     must(db_add_result(rows->db, result, &e), &e);
+}
+
+void rows_begin(struct rows *rows) {
+    struct err e = {0};
+    must(db_begin(rows->db, &e), &e);
+}
+
+void rows_commit(struct rows *rows) {
+    struct err e = {0};
+    must(db_commit(rows->db, &e), &e);
+}
+
+/* First column of the first row, as text; free() it. */
+static char *ask(struct db *db, const char *sql) {
+    struct err e = {0};
+    struct db_query *q = db_query(db, sql, &e);
+    if (!q || !db_next(q, &e))
+        fail_msg("%s: %s", sql, e.code ? e.text : "no row");
+    char *out = must_strdup(db_text(q, 0));
+    db_query_end(q);
+    return out;
+}
+
+void rows_expect(struct db *db, const char *sql, const char *expected) {
+    char *got = ask(db, sql);
+    if (strcmp(got, expected))
+        fail_msg("%s\n  gave     %s\n  expected %s", sql, got, expected);
+    free(got);
+}
+
+void rows_expect_real(struct db *db, const char *sql, double expected) {
+    char *got = ask(db, sql);
+    if (!(fabs(atof(got) - expected) < 1e-12))
+        fail_msg("%s\n  gave     %s\n  expected %.15g", sql, got, expected);
+    free(got);
 }

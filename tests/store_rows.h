@@ -3,11 +3,6 @@
 
 #include "store/db.h"
 
-/* A new folder under $TMPDIR (or /tmp); free() it after rows_remove, which deletes all in it. */
-char *rows_folder(void);
-void rows_remove(char *folder);
-char *rows_path(const char *folder, const char *name); /* folder/name; free() */
-
 struct rows {
     struct db *db;
     int64_t run, model, dataset;
@@ -25,3 +20,11 @@ int64_t rows_cell(struct rows *rows, const char *policy, int64_t budget, enum db
 struct db_result rows_result(struct rows *rows, int64_t cell, int i, int repeat, bool correct,
                              char key[HASH_HEX]);
 void rows_add(struct rows *rows, const struct db_result *result);
+
+/* Around many rows: one sync of the disk instead of many. */
+void rows_begin(struct rows *rows);
+void rows_commit(struct rows *rows);
+
+/* The first column of the statement's first row must be this. */
+void rows_expect(struct db *db, const char *sql, const char *expected);
+void rows_expect_real(struct db *db, const char *sql, double expected); /* within 1e-12 */
