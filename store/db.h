@@ -41,6 +41,7 @@ enum db_mode {
 struct db *db_open(const char *path, enum db_mode mode, struct err *e); /* NULL on error */
 void db_close(struct db *db); /* rolls an open transaction back; NULL is fine */
 const char *db_path(const struct db *db);
+const char *db_library(void); /* version of SQLite */
 
 /* Whether every page, row and reference of the file is sound (raas doctor --verify). */
 bool db_verify(struct db *db, struct err *e);

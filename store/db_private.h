@@ -5,8 +5,6 @@
 
 struct sqlite3_stmt;
 
-const char *db_library(void); /* SQLite's version */
-
 /* Values bound from the left to a statement that adds a row and, under the same numbers, to one
  * that finds it by the leading ones, its identity. */
 struct db_row {
