@@ -1,5 +1,6 @@
-/* Random numbers without state: a number is a pure function of its key, so that a sample's draws do not
- * depend on batch slot, thread or resume. Same bits on every machine (integer arithmetic only). */
+/* Random numbers without state: a number is a pure function of its key, so that a sample's draws do
+ * not depend on batch slot, thread or resume. Same bits on every machine (integer arithmetic only).
+ */
 #pragma once
 
 #include <stdint.h>
@@ -10,7 +11,8 @@
 #define RNG_FN static inline
 #endif
 
-/* SplitMix64's output function (Steele, Lea, Flood 2014): a bijection of 64 bits with good avalanche. */
+/* SplitMix64's output function (Steele, Lea, Flood 2014): a bijection of 64 bits with good
+ * avalanche. */
 RNG_FN uint64_t rng_mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

@@ -1,4 +1,4 @@
-/* The contract of a dataset: one file in datasets/ that ends in `const struct dataset dataset_NAME`. */
+/* The contract of a dataset. One file in datasets/ ends in `const struct dataset dataset_NAME`. */
 #pragma once
 
 #include <stddef.h>
@@ -14,17 +14,17 @@ struct span { /* bytes [from, to) of the solution; see design of `raas gen lemma
 };
 
 struct problem {
-    char id[64];     /* unique in the dataset, [A-Za-z0-9._-] only */
-    char *prompt;    /* owned, as all below; NULL where a dataset has none */
+    char id[64];  /* unique in the dataset, [A-Za-z0-9._-] only */
+    char *prompt; /* owned, as all below; NULL where a dataset has none */
     char *solution;
-    char *answer;    /* gold */
+    char *answer; /* gold */
     int n_steps;
     struct span *lemmas; /* one per step: value digits in "So X has V" */
     int n_lemmas;
-    struct span *uses;   /* value digits of every recall and of the final answer */
+    struct span *uses; /* value digits of every recall and of the final answer */
     int n_uses;
-    int32_t *deps;       /* deps of step i: deps[dep_start[i]] .. deps[dep_start[i + 1]] (earlier steps) */
-    int32_t *dep_start;  /* [n_steps + 1] */
+    /* Step i depends on the earlier steps deps[dep_start[i]] .. deps[dep_start[i + 1] - 1]. */
+    int32_t *deps, *dep_start;
 };
 void problem_free(struct problem *problem); /* zeroes it */
 
@@ -32,7 +32,8 @@ struct dataset {
     const char *name, *summary;
     const struct option *options;
     size_t param_size;
-    /* Fills problem number i (0-based). Deterministic: the same options and i give the same bytes anywhere. */
+    /* Fills problem number i (0-based). Deterministic: the same options and i give the same bytes
+     * anywhere. */
     bool (*get)(const void *param, int64_t i, struct problem *out, struct err *e);
     /* How many there are; INT64_MAX for a generator; -1 on error. */
     int64_t (*count)(const void *param, struct err *e);
