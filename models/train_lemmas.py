@@ -105,7 +105,7 @@ class Llama(nn.Module):
 
     def forward(self, ids, targets):
         cos, sin = self.cos[:ids.shape[1]], self.sin[:ids.shape[1]]
-        x = F.embedding(ids, self.embed_tokens.weight).to(torch.bfloat16)
+        x = F.embedding(ids, self.embed_tokens.weight)
         for layer in self.layers:
             x = layer(x, cos, sin)
         return head_loss(self.norm, self.embed_tokens.weight, x, targets)
