@@ -1,73 +1,18 @@
 /* What every registered policy must hold, found through the table: a new policy file is tested by
  * being there. */
-#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "tests/spellings.h"
 #include "tests/tiny.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 enum { MAX_TOTAL = 400, MOST = 64 };
-
-/* Spellings under test: every policy with its defaults at a budget, and each of its options off its
- * default. */
-static char spellings[256][96];
-static int n_spellings;
-
-static void add(const char *policy, int budget, const char *option) {
-    char *out = spellings[n_spellings];
-    size_t size = sizeof spellings[0];
-    if (policy_find(policy)->has_budget)
-        snprintf(out, size, "%s:budget=%d%s%s", policy, budget, *option ? "," : "", option);
-    else
-        snprintf(out, size, "%s%s%s", policy, *option ? ":" : "", option);
-    struct plan plan;
-    struct err e = {0};
-    if (policy_parse(out, &plan, &e))
-        n_spellings++;
-}
-
-static void add_option(const char *policy, int budget, const struct option *o) {
-    char text[64];
-    if (!strcmp(o->name, "budget"))
-        return;
-    if (o->type == OPTION_BOOL) {
-        snprintf(text, sizeof text, "%s=%d", o->name, !o->standard);
-        add(policy, budget, text);
-    } else if (o->type == OPTION_CHOICE) {
-        const char *second = strchr(o->choices, '|') + 1;
-        snprintf(text, sizeof text, "%s=%.*s", o->name, (int)strcspn(second, "|"), second);
-        add(policy, budget, text);
-    } else if (o->type == OPTION_INT) {
-        snprintf(text, sizeof text, "%s=%d", o->name, o->standard ? (int)o->standard / 2 : 1);
-        add(policy, budget, text);
-    } else if (o->type == OPTION_REAL) {
-        snprintf(text, sizeof text, "%s=%g", o->name, o->standard > 0 ? o->standard / 2 : 0.1);
-        add(policy, budget, text);
-    }
-}
-
-static int list_spellings(void **state) {
-    (void)state;
-    for (const struct policy *const *p = policy_table; *p; p++) {
-        add((*p)->name, 48, "");
-        for (const struct option *o = (*p)->options; o->name; o++)
-            add_option((*p)->name, 48, o);
-    }
-    return n_spellings > 8 ? 0 : -1;
-}
 
 struct tape { /* logits of a run, as they come */
     float *logits;
@@ -266,86 +211,6 @@ static void test_policies_do_not_depend_on_neighbours_or_threads(void **state) {
     model_close(model);
 }
 
-static void test_policies_allocate_nothing_while_decoding(void **state) {
-    (void)state;
-    if (SANITIZED)
-        skip();
-    struct tiny shape = TINY_DEFAULT;
-    struct model *model = tiny_open(shape);
-    int32_t ids[MAX_TOTAL];
-    tiny_ids(&shape, 5, ids, 300);
-    for (int i = 0; i < n_spellings; i++) {
-        struct session *session = tiny_session(model, true, 1, 1, MAX_TOTAL);
-        struct plan plan = tiny_plan(spellings[i]);
-        struct request r = forced_request(&plan, ids, 40, 300, NULL);
-        must_add(session, &r);
-        struct event events[MOST];
-        session_step(session, events);
-        struct mallinfo2 before = mallinfo2();
-        for (int step = 0; step < 250; step++)
-            session_step(session, events);
-        struct mallinfo2 after = mallinfo2();
-        assert_int_equal(before.uordblks, after.uordblks);
-        assert_int_equal(before.hblkhd, after.hblkhd);
-        session_close(session);
-    }
-    model_close(model);
-}
-
-static long resident_bytes(void) {
-    FILE *f = fopen("/proc/self/statm", "r");
-    long total = 0, resident = 0;
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%ld %ld", &total, &resident), 2);
-    fclose(f);
-    return resident * sysconf(_SC_PAGESIZE);
-}
-
-static void test_policies_hold_memory_that_the_process_really_has(void **state) {
-    (void)state;
-    if (SANITIZED) {
-        skip();
-    }
-    struct tiny shape = TINY_DEFAULT;
-    shape.n_layers = 1, shape.n_heads = shape.n_kv_heads = 4, shape.vocab = 16;
-    struct model *model = tiny_open(shape);
-    enum { FROM = 1000, TO = 8000 };
-    for (const struct policy *const *p = policy_table; *p; p++) {
-        struct plan plan;
-        struct err e = {0};
-        if (!policy_parse((*p)->has_budget ? "x" : (*p)->name, &plan, &e)) {
-            char text[64];
-            snprintf(text, sizeof text, "%s:budget=128", (*p)->name);
-            plan = tiny_plan(text);
-        }
-        if (!plan.evict && strcmp((*p)->name, "full"))
-            continue; /* selectors hold what full holds */
-        struct session *session = tiny_session(model, false, 2, 1, TO + 2);
-        int32_t prompt[] = {1, 2, 3, 4};
-        struct request r = {
-            .ids = prompt, .n_ids = 4, .plan = &plan, .max_new = TO + 1 - 4, .ignore_eos = true};
-        must_add(session, &r);
-        struct event events[MOST];
-        long before = 0;
-        uint64_t kv_before = 0;
-        for (int step = 0; step < TO - 8; step++) {
-            session_step(session, events);
-            if (step == FROM)
-                before = resident_bytes(), kv_before = session_memory(session).pool_bytes;
-        }
-        long grown = resident_bytes() - before;
-        uint64_t kv_grown = session_memory(session).pool_bytes - kv_before;
-        printf("measured: %s keeps %ld KiB more after steps %d to %d (cache grew by %llu KiB)\n",
-               (*p)->name, grown / 1024, FROM, TO, (unsigned long long)kv_grown / 1024);
-        if (plan.evict)
-            assert_true(grown < 1 << 20);
-        else
-            assert_true((double)grown >= 0.9 * (double)kv_grown && kv_grown > 6 << 20);
-        session_close(session);
-    }
-    model_close(model);
-}
-
 static void test_policies_report_bad_spellings(void **state) {
     (void)state;
     static const struct {
@@ -394,8 +259,6 @@ int main(void) {
         cmocka_unit_test(test_policies_keep_their_capacity_and_pins),
         cmocka_unit_test(test_policies_equal_full_when_the_budget_suffices),
         cmocka_unit_test(test_policies_do_not_depend_on_neighbours_or_threads),
-        cmocka_unit_test(test_policies_allocate_nothing_while_decoding),
-        cmocka_unit_test(test_policies_hold_memory_that_the_process_really_has),
         cmocka_unit_test(test_policies_report_bad_spellings),
         cmocka_unit_test(test_policies_budget_match_gives_the_pinned_capacity),
     };
