@@ -206,7 +206,7 @@ SELECT score.model, score.dataset, score.policy, score.budget, score.mean_effect
        score.samples, score.wrong, score.capped, score.numeric, score.loops, score.evictions,
        score.timing, v_speed.ttft_seconds, v_speed.tpot_seconds, v_speed.jct_seconds,
        cell.precision, cell.backend, cell.isa, cell.temperature, cell.top_p, cell.seed,
-       cell.max_new, cell.prompt_variant, score.cell_id
+       cell.max_new, cell.width, cell.prompt_variant, score.cell_id
 FROM score
 JOIN wilson ON wilson.cell_id = score.cell_id
 JOIN cell ON cell.id = score.cell_id

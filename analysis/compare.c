@@ -1,0 +1,87 @@
+#include "analysis/compare.h"
+
+#include <stdlib.h>
+
+#define DRAWS 4000
+#define SEED 1
+#define LEVEL 0.05
+
+/* Several cells of the reference may have given a sample the same effective budget, and then the
+ * same answer: min() picks one. */
+static const char pairs_sql[] =
+    "SELECT a.sample_id, a.correct, b.correct, min(b.cell_id) "
+    "FROM cell ca "
+    "JOIN cell cb ON cb.policy = ?2 AND ca.policy <> ?2 "
+    "  AND cb.model_id = ca.model_id AND cb.dataset_id = ca.dataset_id "
+    "  AND cb.prompt_variant = ca.prompt_variant AND cb.temperature = ca.temperature "
+    "  AND cb.top_p = ca.top_p AND cb.seed = ca.seed AND cb.max_new = ca.max_new "
+    "  AND cb.precision = ca.precision AND cb.backend = ca.backend AND cb.isa = ca.isa "
+    "  AND cb.width IS ca.width AND cb.timing = ca.timing "
+    "JOIN v_result a ON a.cell_id = ca.id "
+    "JOIN v_result b ON b.cell_id = cb.id AND b.sample_id = a.sample_id AND b.repeat = a.repeat "
+    "  AND (b.effective_budget = a.effective_budget OR ca.policy = 'full' OR cb.policy = 'full') "
+    "WHERE ca.id = ?1 "
+    "GROUP BY a.sample_id, a.repeat ORDER BY a.sample_id, a.repeat";
+
+/* Mean difference of each problem, from pairs in the order of their problems. */
+struct problems {
+    double *mean;
+    size_t n, room;
+    int64_t sample, draws; /* the problem in progress */
+};
+
+static void add_pair(struct problems *problems, int64_t sample, int difference) {
+    if (problems->n == 0 || sample != problems->sample) {
+        if (problems->n == problems->room) {
+            problems->room = problems->room ? 2 * problems->room : 64;
+            problems->mean = must_realloc(problems->mean, problems->room * sizeof *problems->mean);
+        }
+        problems->mean[problems->n++] = 0;
+        problems->sample = sample;
+        problems->draws = 0;
+    }
+    double *mean = &problems->mean[problems->n - 1];
+    problems->draws++;
+    *mean += (difference - *mean) / (double)problems->draws;
+}
+
+static void conclude(const struct problems *problems, struct comparison *out) {
+    if (out->pairs == 0)
+        return;
+    out->difference = (double)(out->only_cell - out->only_reference) / (double)out->pairs;
+    out->ci = stats_bootstrap(problems->mean, problems->n, DRAWS, SEED);
+    bool one_draw_each = (size_t)out->pairs == problems->n;
+    out->p = one_draw_each ? stats_mcnemar(out->only_cell, out->only_reference)
+                           : stats_sign_flip(problems->mean, problems->n, DRAWS, SEED);
+    out->p_holm = out->p;
+}
+
+bool compare_cell(struct db *db, int64_t cell, const char *reference, struct comparison *out,
+                  struct err *e) {
+    *out = (struct comparison){0};
+    struct db_query *q = db_query(db, pairs_sql, e);
+    if (!q)
+        return false;
+    db_bind_int(q, 1, cell);
+    db_bind_text(q, 2, reference);
+    struct problems problems = {0};
+    struct err failed = {0};
+    while (db_next(q, &failed)) {
+        int difference = (int)(db_int(q, 1) - db_int(q, 2));
+        add_pair(&problems, db_int(q, 0), difference);
+        out->pairs++;
+        out->only_cell += difference > 0;
+        out->only_reference += difference < 0;
+    }
+    db_query_end(q);
+    if (failed.code == 0)
+        conclude(&problems, out);
+    free(problems.mean);
+    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+}
+
+const char *compare_verdict(const struct comparison *comparison) {
+    if (comparison->p_holm >= LEVEL)
+        return "not distinguishable";
+    return comparison->difference > 0 ? "better" : "worse";
+}

@@ -1,0 +1,24 @@
+/* Paired comparison of a cell with a reference policy, sample by sample. */
+#pragma once
+
+#include "analysis/stats.h"
+#include "store/db.h"
+
+struct comparison {
+    int64_t pairs;          /* 0: nothing to compare with; then the rest is 0 */
+    int64_t only_cell;      /* pairs where only the cell was right */
+    int64_t only_reference; /* pairs where only the reference was */
+    double difference;      /* accuracy of the cell minus the reference's, over the pairs */
+    struct interval ci;     /* of the difference: paired bootstrap over problems */
+    double p;               /* exact McNemar; with repeats a sign-flip test over problems */
+    double p_holm;          /* filled by the caller, who knows the family */
+};
+
+/* Compares cell `cell` with the policy spelled `reference` (without a budget) under the same model,
+ * dataset and settings. Pairs have the same sample and repeat and equal effective budgets; the
+ * budget of "full", on either side, equals any. */
+bool compare_cell(struct db *db, int64_t cell, const char *reference, struct comparison *out,
+                  struct err *e);
+
+/* "better", "worse", or "not distinguishable": the sign of the difference where p_holm < 0.05. */
+const char *compare_verdict(const struct comparison *comparison);

@@ -1,0 +1,152 @@
+#include "analysis/table_data.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/real.h"
+
+static struct db_query *select_rows(struct db *db, const struct results *results, struct err *e) {
+    struct db_query *q =
+        db_query(db,
+                 "SELECT * FROM v_accuracy "
+                 "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)",
+                 e);
+    if (q)
+        db_bind_int(q, 1, results->run);
+    return q;
+}
+
+static void csv_text(const char *text, FILE *out) {
+    const char *guard = strchr("=+-@\t\r", text[0]) && text[0] ? "'" : "";
+    if (!strpbrk(text, ",\"\r\n")) {
+        fprintf(out, "%s%s", guard, text);
+        return;
+    }
+    fprintf(out, "\"%s", guard);
+    for (; *text; text++) {
+        if (*text == '"')
+            putc('"', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}
+
+static void csv_value(const struct db_query *q, int column, FILE *out) {
+    char number[REAL_TEXT];
+    switch (db_type(q, column)) {
+    case DB_NULL:
+        break;
+    case DB_REAL:
+        real_spell(db_real(q, column), number);
+        fputs(number, out);
+        break;
+    case DB_INT:
+        fputs(db_text(q, column), out);
+        break;
+    case DB_TEXT:
+        csv_text(db_text(q, column), out);
+    }
+}
+
+bool table_csv(struct db *db, const struct results *results, FILE *out, struct err *e) {
+    struct db_query *q = select_rows(db, results, e);
+    if (!q)
+        return false;
+    int n = db_columns(q);
+    for (int c = 0; c < n; c++)
+        fprintf(out, "%s%s", c ? "," : "", db_column(q, c));
+    putc('\n', out);
+    struct err failed = {0};
+    while (db_next(q, &failed)) {
+        for (int c = 0; c < n; c++) {
+            if (c)
+                putc(',', out);
+            csv_value(q, c, out);
+        }
+        putc('\n', out);
+    }
+    db_query_end(q);
+    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+}
+
+static void json_value(const struct db_query *q, int column, struct json_out *json) {
+    json_name(json, db_column(q, column));
+    switch (db_type(q, column)) {
+    case DB_NULL:
+        json_put_null(json);
+        break;
+    case DB_INT:
+        json_put_int(json, db_int(q, column));
+        break;
+    case DB_REAL:
+        json_put_real(json, db_real(q, column));
+        break;
+    case DB_TEXT:
+        json_put_text(json, db_text(q, column));
+    }
+}
+
+static void json_comparison(const struct comparison *against, const char *reference,
+                            struct json_out *json) {
+    json_name(json, "comparison");
+    if (against->pairs == 0) {
+        json_put_null(json);
+        return;
+    }
+    json_open(json, '{');
+    json_name(json, "reference");
+    json_put_text(json, reference);
+    json_name(json, "pairs");
+    json_put_int(json, against->pairs);
+    json_name(json, "only_policy");
+    json_put_int(json, against->only_cell);
+    json_name(json, "only_reference");
+    json_put_int(json, against->only_reference);
+    json_name(json, "difference");
+    json_put_real(json, against->difference);
+    json_name(json, "lo");
+    json_put_real(json, against->ci.lo);
+    json_name(json, "hi");
+    json_put_real(json, against->ci.hi);
+    json_name(json, "p");
+    json_put_real(json, against->p);
+    json_name(json, "p_holm");
+    json_put_real(json, against->p_holm);
+    json_name(json, "verdict");
+    json_put_text(json, compare_verdict(against));
+    json_close(json, '}');
+}
+
+static const struct comparison *find_comparison(const struct results *results, int64_t cell) {
+    static const struct comparison none;
+    for (int i = 0; i < results->n; i++)
+        if (results->rows[i].cell == cell)
+            return &results->rows[i].against;
+    return &none;
+}
+
+bool table_json(struct db *db, const struct results *results, const char *reference, FILE *out,
+                struct err *e) {
+    struct db_query *q = select_rows(db, results, e);
+    if (!q)
+        return false;
+    struct err failed = {0};
+    for (const char *before = "["; db_next(q, &failed); before = ",") {
+        struct json_out json = {0};
+        json_open(&json, '{');
+        int64_t cell = 0;
+        for (int c = 0; c < db_columns(q); c++) {
+            json_value(q, c, &json);
+            if (!strcmp(db_column(q, c), "cell_id"))
+                cell = db_int(q, c);
+        }
+        json_comparison(find_comparison(results, cell), reference, &json);
+        json_close(&json, '}');
+        fprintf(out, "%s\n%s", before, json.text);
+        free(json.text);
+    }
+    fputs("\n]\n", out);
+    db_query_end(q);
+    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+}

@@ -1,0 +1,54 @@
+/* raas table: results with intervals, outcomes and paired comparisons. */
+#include <stddef.h>
+
+#include "analysis/table.h"
+#include "commands/command.h"
+#include "commands/common.h"
+
+struct table_param {
+    const char *db, *run, *reference;
+    int format; /* enum table_format */
+    bool json;
+};
+
+// clang-format off
+static const struct option options[] = {
+    {"run", OPTION_TEXT, offsetof(struct table_param, run), 0, 0, 0, NULL,
+     "NAME: only the cells of a run: its number, or a name, which stands for its latest run"},
+    {"format", OPTION_CHOICE, offsetof(struct table_param, format), 0, 0, 0, TABLE_FORMATS,
+     "csv has the columns of view v_accuracy, json the comparison as well"},
+    JSON_ROW(struct table_param, json),
+    {"reference", OPTION_TEXT, offsetof(struct table_param, reference), 0, 0, 0, NULL,
+     "POLICY: what the others are compared with, at equal effective budgets (default: full)"},
+    {"db", OPTION_TEXT, offsetof(struct table_param, db), 0, 0, 0, NULL,
+     "FILE: database to read (default: results/raas.db)"},
+    OPTION_END,
+};
+// clang-format on
+
+static const char usage[] =
+    "raas table [--run R] [--format text|csv|md|latex|json] [--reference POLICY] [--db F]";
+static const char about[] =
+    "Accuracy with 95 % Wilson intervals over problems, outcomes, decode length, and the mean "
+    "over\n"
+    "problems of each sequence's own peak of kept tokens (per layer and KV head) and KV bytes.\n"
+    "Comparisons are paired problem by problem: difference with its bootstrap interval, exact\n"
+    "McNemar (with repeats a sign-flip test), Holm over all pairs of a model and dataset.";
+
+static int run(int argc, char **argv, struct err *e) {
+    struct table_param param;
+    if (!common_argv(options, &param, usage, about, argc, argv, e))
+        return e->code;
+    struct db *db = db_open(param.db ? param.db : "results/raas.db", DB_READ, e);
+    if (!db)
+        return e->code;
+    enum table_format format = param.json ? TABLE_JSON : (enum table_format)param.format;
+    table_print_against(db, param.run, param.reference ? param.reference : "full", format, stdout,
+                        e);
+    db_close(db);
+    return e->code;
+}
+
+/* `command_table` is the table of all commands. */
+const struct command command_results = {"table", usage, "results with intervals and comparisons",
+                                        run};
