@@ -1,5 +1,5 @@
-/* A subcommand. One file in commands/ ends in `const struct command command_NAME`; main.c only looks
- * it up. */
+/* A subcommand. One file in commands/ ends in `const struct command command_NAME`; main.c only
+ * looks it up. */
 #pragma once
 
 #include "base/err.h"

@@ -18,7 +18,11 @@ struct amount {
 };
 
 static bool is_generator(const struct dataset *dataset) {
-    return dataset->count(NULL, NULL) == INT64_MAX;
+    void *param = must_zalloc(1, dataset->param_size);
+    option_defaults(dataset->options, param);
+    bool endless = dataset->count(param, NULL) == INT64_MAX;
+    free(param);
+    return endless;
 }
 
 /* The generator named by the first plain word, or for --help the first there is. */
