@@ -105,7 +105,7 @@ static void put_aligned(const char *text, enum grid_align align, int width, enum
     if (align == GRID_RIGHT)
         fprintf(out, "%*s", pad, "");
     grid_text(text, style, out);
-    if (align == GRID_LEFT)
+    if (align == GRID_LEFT && pad > 0)
         fprintf(out, "%*s", pad, "");
 }
 
