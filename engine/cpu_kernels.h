@@ -25,8 +25,7 @@ struct cpu_attention { /* one KV head of one sequence at one position */
     int group, head_size, n_pages;
     float scale;
     const float *q;           /* [group][head_size], rotated */
-    const void *const *pages; /* n_pages pages: K as [head_size][16], then V as [16][head_size], in
-                                 the cache type */
+    const void *const *pages; /* n_pages pages, as append wrote them */
     const uint16_t *live; /* n_pages masks: bit s = slot s takes part; at least one bit in all */
     float *prob;          /* [group][n_pages * 16] out: softmax probabilities, 0 in dead slots */
     float *out;           /* [group][head_size] */
@@ -63,6 +62,12 @@ struct cpu_kernels {
     void (*swiglu)(const float *gate, const float *up, int count, float *out);
     int (*argmax)(const float *x,
                   int count); /* lowest index of the maximum; -1 if any is NaN or +-infinite */
+
+    /* Yardsticks for benchmarks: `rounds` rounds of round_flops operations of matmul's kind with
+     * all data in registers; a read of all bytes (a multiple of 512), in order. */
+    void (*peak)(int64_t rounds);
+    double round_flops;
+    void (*sweep)(const void *data, size_t bytes);
 };
 
 static inline size_t cpu_page_bytes(const struct cpu_kernels *kernels, int head_size) {

@@ -4,8 +4,6 @@
 
 #include "engine/kernels/vec256.h"
 #include "engine/kernels/chain_fp32.h"
-#include "engine/kernels/fast_matmul.h"
-#include "engine/kernels/fast_rows.h"
-#include "engine/kernels/tables.h"
+#include "engine/kernels/fast.h"
 
 const struct cpu_kernels cpu_kernels_avx2 = FAST_TABLE("avx2", keep_fp32);

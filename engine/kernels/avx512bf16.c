@@ -19,9 +19,7 @@ static inline vec chain(vec sum, pairs w, const act *x) {
 
 static inline vec chain_last(vec sum, pairs w, const act *x) { return chain_word(sum, w, x[0]); }
 
-#include "engine/kernels/fast_matmul.h"
-#include "engine/kernels/fast_rows.h"
-#include "engine/kernels/tables.h"
+#include "engine/kernels/fast.h"
 
 static void narrow(const float *x, size_t count, void *out) {
     act *half = out;
@@ -29,7 +27,7 @@ static void narrow(const float *x, size_t count, void *out) {
     for (; i + LANES <= count; i += LANES)
         _mm256_storeu_si256((void *)(half + i), (__m256i)_mm512_cvtneps_pbh(v_load(x + i)));
     for (; i < count; i++)
-        half[i] = bf16_from(x[i]);
+        half[i] = bf16_of(x[i]);
 }
 
 const struct cpu_kernels cpu_kernels_avx512bf16 = FAST_TABLE("avx512bf16", narrow);

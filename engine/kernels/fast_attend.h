@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "engine/cpu_kernels.h"
-#include "engine/kernels/bf16.h"
+#include "engine/bf16.h"
 
 enum { PAGE_VECS = PAGE / LANES, MAX_HEADS = 4 };
 
@@ -132,7 +132,8 @@ static void value_tail(const struct cpu_attention *a, int g, int d) {
     for (int i = 0; i < a->n_pages * PAGE; i++) {
         const uint16_t *v = (const uint16_t *)a->pages[i / PAGE] + PAGE * a->head_size;
         if (a->live[i / PAGE] >> i % PAGE & 1)
-            sum += prob_of(a, g)[i] * bf16_to(v[(i % PAGE / 2 * a->head_size + d) * 2 + i % 2]);
+            sum +=
+                prob_of(a, g)[i] * bf16_to_float(v[(i % PAGE / 2 * a->head_size + d) * 2 + i % 2]);
     }
     a->out[g * a->head_size + d] = sum;
 }

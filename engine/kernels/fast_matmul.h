@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "engine/cpu_kernels.h"
-#include "engine/kernels/bf16.h"
+#include "engine/bf16.h"
 
 #define ALWAYS static inline __attribute__((always_inline))
 enum { PANEL_VECS = CPU_PANEL / LANES, PANEL_GROUP = 4 };
@@ -30,7 +30,7 @@ static void fast_pack(const struct cpu_matrix *w, int n0, int n_rows, const floa
         const float *row = rows + (size_t)i * (size_t)w->k;
         for (int k = 0; k < w->k + w->k % 2; k++)
             out[(size_t)(k / 2) * CPU_PANEL * 2 + (size_t)(k % 2)] =
-                i < n_rows && k < w->k ? bf16_from(row[k]) : 0;
+                i < n_rows && k < w->k ? bf16_of(row[k]) : 0;
     }
 }
 

@@ -12,13 +12,13 @@ static void fast_append(void *page, int s, int head_size, const float *k, const 
     uint16_t *values = (uint16_t *)page + (PAGE + s / 2 * 2) * head_size + s % 2;
     uint16_t *lo = bounds, *hi = lo + (bounds ? head_size : 0);
     for (int d = 0; d < head_size; d++) {
-        uint16_t key = bf16_from(k[d]);
+        uint16_t key = bf16_of(k[d]);
         keys[d / 2 * PAGE * 2 + d % 2] = key;
-        values[d * 2] = bf16_from(v[d]);
+        values[d * 2] = bf16_of(v[d]);
         if (!bounds)
             continue;
-        lo[d] = first || bf16_to(key) < bf16_to(lo[d]) ? key : lo[d];
-        hi[d] = first || bf16_to(key) > bf16_to(hi[d]) ? key : hi[d];
+        lo[d] = first || bf16_to_float(key) < bf16_to_float(lo[d]) ? key : lo[d];
+        hi[d] = first || bf16_to_float(key) > bf16_to_float(hi[d]) ? key : hi[d];
     }
 }
 
@@ -26,9 +26,9 @@ static void fast_read(const void *page, int s, int head_size, float *k, float *v
     const uint16_t *keys = (const uint16_t *)page + s * 2;
     const uint16_t *values = (const uint16_t *)page + (PAGE + s / 2 * 2) * head_size + s % 2;
     for (int d = 0; k && d < head_size; d++)
-        k[d] = bf16_to(keys[d / 2 * PAGE * 2 + d % 2]);
+        k[d] = bf16_to_float(keys[d / 2 * PAGE * 2 + d % 2]);
     for (int d = 0; v && d < head_size; d++)
-        v[d] = bf16_to(values[d * 2]);
+        v[d] = bf16_to_float(values[d * 2]);
 }
 
 ALWAYS void bounds_of(const float *q, int head_size, const uint16_t *lo, int n, float *bound,
@@ -50,7 +50,8 @@ ALWAYS void bounds_of(const float *q, int head_size, const uint16_t *lo, int n, 
     for (int h = 0; h < heads; h++) {
         float total = v_sum(sum[h]);
         for (int i = d; i < head_size; i++) {
-            float x = q[h * head_size + i], a = x * bf16_to(lo[i]), b = x * bf16_to(hi[i]);
+            float x = q[h * head_size + i], a = x * bf16_to_float(lo[i]),
+                  b = x * bf16_to_float(hi[i]);
             total += a > b ? a : b;
         }
         bound[h * n] = total;
@@ -133,12 +134,3 @@ static int fast_argmax(const float *x, int count) {
         i++;
     return i;
 }
-
-#define FAST_TABLE(name, converter)                                                               \
-    {                                                                                             \
-        .isa = name, .cache_size = sizeof(uint16_t), .act_size = sizeof(act),                     \
-        .pack_bytes = fast_pack_bytes, .pack = fast_pack, .convert = converter,                   \
-        .matmul = fast_matmul, .attend = fast_attend, .append = fast_append,                      \
-        .bounds = fast_bounds, .read = fast_read, .rmsnorm = fast_rmsnorm, .swiglu = fast_swiglu, \
-        .argmax = fast_argmax,                                                                    \
-    }

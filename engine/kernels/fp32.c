@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/kernels/tables.h"
+#include "engine/kernels/yardstick.h"
 
 /* Sixteen independent floats; the compiler splits them to what the machine has. */
 typedef float lanes __attribute__((vector_size(64), aligned(4)));
@@ -239,6 +240,33 @@ static int fp32_argmax(const float *x, int count) {
     return best;
 }
 
+/* --- yardsticks --- */
+
+enum { CHAINS = 10 };
+
+ALWAYS void fp32_peak_body(int64_t rounds) {
+    lanes sum[CHAINS] = {{0}}, x = {0};
+    yardstick_hide(&x);
+    yardstick_hide(sum); /* else equal chains would be computed once */
+    for (int64_t i = 0; i < rounds; i++)
+#pragma GCC unroll 10
+        for (int j = 0; j < CHAINS; j++)
+            sum[j] += sum[j] * x;
+    yardstick_hide(sum);
+}
+WIDEST_OF(fp32_peak, (int64_t rounds), (rounds))
+
+ALWAYS void fp32_sweep_body(const void *data, size_t bytes) {
+    const lanes *p = data;
+    lanes sum[8] = {{0}};
+    for (size_t i = 0; i + 8 <= bytes / sizeof *p; i += 8)
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++)
+            sum[j] += p[i + j];
+    yardstick_hide(sum);
+}
+WIDEST_OF(fp32_sweep, (const void *data, size_t bytes), (data, bytes))
+
 const struct cpu_kernels cpu_kernels_fp32 = {
     .isa = "fp32",
     .cache_size = sizeof(float),
@@ -254,4 +282,7 @@ const struct cpu_kernels cpu_kernels_fp32 = {
     .rmsnorm = fp32_rmsnorm,
     .swiglu = fp32_swiglu,
     .argmax = fp32_argmax,
+    .peak = fp32_peak,
+    .round_flops = 2.0 * CHAINS * LANES,
+    .sweep = fp32_sweep,
 };

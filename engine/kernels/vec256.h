@@ -65,6 +65,7 @@ static inline float v_largest(vec a) {
 }
 
 static inline pairs p_load(const uint16_t *p) { return _mm256_loadu_si256((const void *)p); }
+static inline pairs p_xor(pairs a, pairs b) { return _mm256_xor_si256(a, b); }
 static inline vec p_even(pairs a) { return _mm256_castsi256_ps(_mm256_slli_epi32(a, 16)); }
 static inline vec p_odd(pairs a) {
     return _mm256_castsi256_ps(_mm256_and_si256(a, _mm256_set1_epi32((int)0xffff0000)));

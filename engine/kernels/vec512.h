@@ -53,6 +53,7 @@ static inline float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
 static inline float v_largest(vec a) { return _mm512_reduce_max_ps(a); }
 
 static inline pairs p_load(const uint16_t *p) { return _mm512_loadu_si512(p); }
+static inline pairs p_xor(pairs a, pairs b) { return _mm512_xor_si512(a, b); }
 static inline vec p_even(pairs a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)); }
 static inline vec p_odd(pairs a) {
     return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32((int)0xffff0000)));
