@@ -25,13 +25,12 @@ static void fast_peak(int64_t rounds) {
 }
 
 static void fast_sweep(const void *data, size_t bytes) {
-    const uint16_t *p = data;
+    const uint16_t *p = data, *end = p + bytes / sizeof *p;
     pairs sum[8];
-    for (int j = 0; j < 8; j++)
-        sum[j] = p_load(p);
-    for (size_t i = 0; i + 8 * sizeof *sum <= bytes; i += 8 * sizeof *sum)
+    memset(sum, 0, sizeof sum);
+    for (; p < end; p += 8 * 2 * LANES)
 #pragma GCC unroll 8
-        for (size_t j = 0; j < 8; j++)
-            sum[j] = p_xor(sum[j], p_load(p + (i + j * sizeof *sum) / sizeof *p));
+        for (int j = 0; j < 8; j++)
+            sum[j] = p_xor(sum[j], p_load(p + j * 2 * LANES));
     yardstick_hide(sum);
 }
