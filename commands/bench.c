@@ -193,14 +193,16 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
     for (int i = 0, at = prompt; ok && i < r->contexts.count; i++) {
         log_status(false, "bench: %s, batch %d, context %d", plan->name, batch, contexts[i]);
         steps(session, contexts[i] - half + WARM - at);
+        int kept = 0;
         for (int w = 0; w < b->windows; w++) {
+            if (w == b->windows / 2)
+                kept = session_positions(session, 0, 0, 0, NULL, 0);
             double start = clock_seconds();
             steps(session, WINDOW);
             windows[w] = (clock_seconds() - start) / WINDOW;
         }
         at = contexts[i] - half + span;
-        record(r, plan, batch, contexts[i], prompt, session_positions(session, 0, 0, 0, NULL, 0),
-               floor_median(windows, (int)b->windows));
+        record(r, plan, batch, contexts[i], prompt, kept, floor_median(windows, (int)b->windows));
     }
     free(windows);
     session_close(session);
