@@ -1,0 +1,155 @@
+/* raas run: flags become --set layers of the experiment; the rest is the runner's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "commands/command.h"
+#include "commands/common.h"
+#include "experiments/run.h"
+
+static const char usage[] = "raas run EXP.json [--scale smoke,full] [--set k=v]... [--out DIR] "
+                            "[--limit N] [--shard i/n] [--isolated] [--dry-run] [--quiet]";
+static const char summary[] = "plans, runs and resumes an experiment, prints its table";
+static const char about[] = "plans, runs and resumes an experiment, prints its table\n\n"
+                            "A list as a value multiplies into cells: --set "
+                            "'policy=[\"full\",\"raas\"]' --set budget=[256,512].\n"
+                            "Interrupt it at any time: the same command goes on. Exit codes: 0 "
+                            "done, 4 done but some answers\n"
+                            "failed, 75 stopped by a signal.";
+
+struct run_flags {
+    const char *scale, *out, *db, *shard, *model, *isa;
+    const char *precision, *backend, *seed, *width; /* short for --set */
+    struct option_list set;
+    int64_t limit, threads;
+    bool isolated, dry_run, quiet, json;
+};
+
+static const struct option options[] = {
+    // clang-format off
+    {"scale", OPTION_TEXT, offsetof(struct run_flags, scale), 0, 0, 0, NULL,
+     "NAME: overrides of the experiment file to apply: smoke, full"},
+    {"set", OPTION_LIST, offsetof(struct run_flags, set), 0, 0, 0, NULL,
+     "KEY=VALUE: overrides one key; JSON or plain text; may be given several times"},
+    {"model", OPTION_TEXT, offsetof(struct run_flags, model), 0, 0, 0, NULL,
+     "PATH: model folder (default: the experiment's, else the embedded model)"},
+    {"precision", OPTION_TEXT, offsetof(struct run_flags, precision), 0, 0, 0, NULL,
+     "NAME: fp32 or bf16, as --set precision=NAME"},
+    {"backend", OPTION_TEXT, offsetof(struct run_flags, backend), 0, 0, 0, NULL,
+     "NAME: as --set backend=NAME"},
+    {"seed", OPTION_TEXT, offsetof(struct run_flags, seed), 0, 0, 0, NULL,
+     "N: as --set seed=N"},
+    {"width", OPTION_TEXT, offsetof(struct run_flags, width), 0, 0, 0, NULL,
+     "N: sequences in flight, as --set width=N"},
+    {"threads", OPTION_INT, offsetof(struct run_flags, threads), 0, 0, 1024, NULL,
+     "threads; 0 takes all cores"},
+    {"isa", OPTION_TEXT, offsetof(struct run_flags, isa), 0, 0, 0, NULL,
+     "NAME: avx2, avx512, avx512bf16 (default: the best here)"},
+    {"limit", OPTION_INT, offsetof(struct run_flags, limit), 0, 0, 1e9, NULL,
+     "samples per cell at most; 0 takes all that the experiment names"},
+    {"shard", OPTION_TEXT, offsetof(struct run_flags, shard), 0, 0, 0, NULL,
+     "I/N: does part I of N, from 0; parts do not overlap"},
+    {"isolated", OPTION_BOOL, offsetof(struct run_flags, isolated), 0, 0, 1, NULL,
+     "times: one cell at a time, warmed up, at least 5 repeats"},
+    {"db", OPTION_TEXT, offsetof(struct run_flags, db), 0, 0, 0, NULL,
+     "FILE: results (default: results/raas.db)"},
+    {"out", OPTION_TEXT, offsetof(struct run_flags, out), 0, 0, 0, NULL,
+     "DIR: folder of the results, for DIR/raas.db"},
+    {"dry-run", OPTION_BOOL, offsetof(struct run_flags, dry_run), 0, 0, 1, NULL,
+     "prints the plan and what is stored already; decodes nothing"},
+    {"quiet", OPTION_BOOL, offsetof(struct run_flags, quiet), 0, 0, 1, NULL,
+     "no progress on stderr"},
+    JSON_ROW(struct run_flags, json),
+    OPTION_END,
+    // clang-format on
+};
+
+/* "2/8": from 0, so at most 7/8. */
+static bool parse_shard(const char *text, int *shard, int *n_shards, struct err *e) {
+    int end = 0;
+    *shard = 0, *n_shards = 1;
+    if (!text)
+        return true;
+    bool digits = text[strspn(text, "0123456789/")] == 0 && strlen(text) < 16;
+    if (digits && sscanf(text, "%d/%d%n", shard, n_shards, &end) == 2 && !text[end] &&
+        *n_shards >= 1 && *shard < *n_shards)
+        return true;
+    return err_set(e, EXIT_USAGE, "--shard '%s': expected I/N with I from 0 to N - 1", text);
+}
+
+/* The sets of the command line, and behind them the flags that are short for one. */
+struct sets {
+    const char *items[OPTION_LIST_MAX + 4];
+    char text[4][80];
+    int n;
+};
+
+static void collect_sets(const struct run_flags *f, struct sets *out) {
+    const char *const names[] = {"precision", "backend", "seed", "width"};
+    const char *const values[] = {f->precision, f->backend, f->seed, f->width};
+    for (; out->n < f->set.count; out->n++)
+        out->items[out->n] = f->set.items[out->n];
+    for (int i = 0; i < 4; i++)
+        if (values[i]) {
+            snprintf(out->text[i], sizeof out->text[i], "%s=%s", names[i], values[i]);
+            out->items[out->n++] = out->text[i];
+        }
+}
+
+static int run_with_model(const struct run_flags *f, struct run_params *p, struct err *e) {
+    const struct common common = {.model = f->model ? f->model : p->experiment->model};
+    struct model *model = common_model(&common, e);
+    if (!model)
+        return e->code;
+    p->model = model;
+    int code = run_experiment(p, e);
+    model_close(model);
+    return code;
+}
+
+static int run_file(const char *path, const struct run_flags *f, struct run_params *p,
+                    struct err *e) {
+    struct experiment experiment;
+    struct sets sets = {.n = 0};
+    collect_sets(f, &sets);
+    if (!experiment_read(path, &(struct experiment_options){f->scale, sets.items, sets.n},
+                         &experiment, e))
+        return e->code;
+    char db[4096];
+    snprintf(db, sizeof db, "%s/raas.db", f->out ? f->out : "results");
+    p->experiment = &experiment;
+    p->db = f->db ? f->db : db;
+    p->isa = f->isa;
+    p->n_threads = (int)f->threads;
+    p->limit = f->limit;
+    p->isolated = f->isolated;
+    p->dry_run = f->dry_run;
+    p->json = f->json;
+    log_quiet(f->quiet);
+    int code = run_with_model(f, p, e);
+    experiment_free(&experiment);
+    return code;
+}
+
+static int run_run(int argc, char **argv, struct err *e) {
+    struct run_flags f;
+    int n_args, code = EXIT_USAGE;
+    char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
+    memcpy(given, argv, (size_t)argc * sizeof *given);
+    struct run_params p = {.argc = argc, .argv = given};
+    option_defaults(options, &f);
+    if (option_argv(options, &f, usage, about, argc, argv, &n_args, e) &&
+        (n_args == 1 || err_set(e, EXIT_USAGE, "expected one experiment file; usage: %s", usage)) &&
+        parse_shard(f.shard, &p.shard, &p.n_shards, e))
+        code = run_file(argv[0], &f, &p, e);
+    free(given);
+    return code;
+}
+
+const struct command command_run = {
+    .name = "run",
+    .usage = usage,
+    .summary = summary,
+    .run = run_run,
+};
