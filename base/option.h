@@ -12,8 +12,7 @@ enum option_type {
     OPTION_REAL,   /* double field */
     OPTION_BOOL,   /* bool field; 0|1 as policy option, bare --name as flag */
     OPTION_CHOICE, /* int field: index into `choices` */
-    OPTION_TEXT,   /* const char * field, borrowed from the caller's string (argv, plan); NULL by
-                      default */
+    OPTION_TEXT,   /* const char * field, borrowed (argv, plan); NULL by default */
     OPTION_LIST, /* struct option_list field: a TEXT that may be given several times; flags only */
 };
 
@@ -30,9 +29,8 @@ struct option {
     double standard;     /* default value (TEXT: ignored) */
     double min, max;     /* inclusive range of INT and REAL */
     const char *choices; /* CHOICE: "abs|rank" */
-    const char
-        *help; /* one line, no full stop; TEXT and LIST may begin "FILE: " to name the value */
-};             /* a table ends with a row whose name is NULL */
+    const char *help;    /* one line, no full stop; a TEXT's "FILE: " in front names its value */
+};                       /* a table ends with a row whose name is NULL */
 
 /* Sets every field to its default. */
 void option_defaults(const struct option *table, void *param);

@@ -9,11 +9,10 @@ struct cpu_layer {
     float *attn_norm, *ffn_norm; /* [dim] */
     float *q_norm, *k_norm;      /* [head_size] or NULL */
     float *qkv_bias;             /* [q + 2 kv] or NULL */
-    struct cpu_matrix
-        qkv; /* rows q, k, v in this order: [(n_heads + 2 n_kv_heads) * head_size, dim] */
-    struct cpu_matrix o;       /* [dim, n_heads * head_size] */
-    struct cpu_matrix gate_up; /* rows gate, then up: [2 ffn, dim] */
-    struct cpu_matrix down;    /* [dim, ffn] */
+    struct cpu_matrix qkv;       /* rows q, k, v: [(n_heads + 2 n_kv_heads) * head_size, dim] */
+    struct cpu_matrix o;         /* [dim, n_heads * head_size] */
+    struct cpu_matrix gate_up;   /* rows gate, then up: [2 ffn, dim] */
+    struct cpu_matrix down;      /* [dim, ffn] */
 };
 
 struct cpu_weights {

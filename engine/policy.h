@@ -40,9 +40,8 @@ enum signal {
     SIGNAL_NONE,
     SIGNAL_MASS, /* softmax probability, summed over the query group; pages: sum of their tokens */
     SIGNAL_MASS_MAX, /* pages: max of their tokens' mass */
-    SIGNAL_BOUND, /* pages: max over the group of sum_i max(q_i min_i, q_i max_i), undivided (Quest)
-                   */
-    SIGNAL_SHARE, /* pages: softmax of the bounds over resident pages, then max over the group */
+    SIGNAL_BOUND,    /* pages: max over the group of sum_i max(q_i min_i, q_i max_i) (Quest) */
+    SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
 };
 enum mark { MARK_NONE, MARK_TOP, MARK_ABOVE };
 enum keys { KEYS_ABSOLUTE, KEYS_RANK };
@@ -50,27 +49,22 @@ enum keys { KEYS_ABSOLUTE, KEYS_RANK };
 /* What a policy asks for. Filled once on the host; immutable; shared by all sequences of a cell. */
 struct plan {
     const struct policy *policy;
-    int32_t budget;  /* L: tokens kept (evict) or attended (select) per layer and KV head; 0 = no
-                        limit */
+    int32_t budget;  /* L: tokens kept (evict) or attended (select) per layer and KV head; 0: all */
     bool match;      /* capacity of a pinned page policy on the same sample: max(L, P + 2 pages) */
     enum unit evict; /* what is evicted, and what a column belongs to */
     int32_t sinks;   /* never evicted: positions < sinks */
     int32_t recent;  /* never evicted: positions > now - recent */
-    double recent_share; /* adds this share of the capacity (less a pinned prompt) to recent; at
-                            most 0.5 */
-    bool pin_prompt;     /* never evicted: prompt tokens (pages: every page that holds one) */
-    bool draws;          /* scorers read candidate.uniform */
-    int64_t seed;        /* of the draws */
-    enum signal observe; /* signal of the observe scorer; SIGNAL_NONE = nothing is observed */
-    bool observe_prompt; /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN) */
-    enum mark mark; /* MARK_TOP: the ceil(mark_at * resident) best signals; MARK_ABOVE: signal >
-                       mark_at */
-    double mark_at;
-    bool share_scaled; /* SIGNAL_SHARE: bounds are divided by sqrt(head size) */
-    enum unit select;  /* what attention is restricted to: the best `budget` tokens (or budget / 16
-                          pages) */
-    enum signal
-        by; /* signal of the select scorer; the newest page is always selected (UNIT_PAGE) */
+    double recent_share;  /* <= 0.5: adds this share of the capacity, less a pinned prompt */
+    bool pin_prompt;      /* never evicted: prompt tokens (pages: every page that holds one) */
+    bool draws;           /* scorers read candidate.uniform */
+    int64_t seed;         /* of the draws */
+    enum signal observe;  /* signal of the observe scorer; SIGNAL_NONE = nothing is observed */
+    bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN) */
+    enum mark mark;       /* MARK_TOP: the ceil(mark_at * resident) best signals */
+    double mark_at;       /* MARK_ABOVE: signals above it */
+    bool share_scaled;    /* SIGNAL_SHARE: bounds are divided by sqrt(head size) */
+    enum unit select;     /* attention sees only the best `budget` tokens, or budget / 16 pages */
+    enum signal by;       /* signal of the select scorer; the newest page is always selected */
     int32_t dense_layers; /* layers below it attend to everything resident */
     enum keys keys;       /* KEYS_RANK: keys are kept unrotated and rotated by slot rank */
     char name[192];       /* canonical spelling without the budget: "raas", "raas:alpha=0.1" */
@@ -79,11 +73,10 @@ struct plan {
 
 struct policy {
     const char *name;
-    const char *summary; /* one line */
-    const char *source;  /* paper */
-    int version;         /* raised when results change: part of the result key */
-    const struct option *
-        options; /* first field of the parameter struct is struct budget_param if it has a budget */
+    const char *summary;          /* one line */
+    const char *source;           /* paper */
+    int version;                  /* raised when results change: part of the result key */
+    const struct option *options; /* of a struct that begins with budget_param if has_budget */
     size_t param_size;
     bool has_budget;
     bool (*plan)(const void *param, struct plan *plan, struct err *e); /* host, once */

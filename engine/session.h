@@ -18,8 +18,7 @@ struct session_params {
     int width;                /* sequences in flight at most, 1..64 */
     int max_total;            /* longest prompt + max_new of any request */
     uint64_t kv_bytes;        /* size of the page pool; 0 = width sequences of max_total tokens */
-    const char
-        *isa; /* NULL = the best this machine has; "avx2", "avx512", "avx512bf16" to force one */
+    const char *isa;          /* "avx2", "avx512", "avx512bf16"; NULL = the best this machine has */
 };
 
 struct sampling {
@@ -35,11 +34,10 @@ struct request {
     int min_new;             /* end tokens cannot be sampled before this many ids */
     bool ignore_eos;
     struct sampling sampling;
-    uint64_t key; /* of all random numbers: rng_key over seed, sample, repeat */
-    const int32_t
-        *forced;  /* teacher forcing: fed instead of the sampled ids; n_forced of them; copied */
-    int n_forced; /* then max_new is ignored */
-    void *user;   /* comes back in the events */
+    uint64_t key;          /* of all random numbers: rng_key over seed, sample, repeat */
+    const int32_t *forced; /* teacher forcing: [n_forced] ids fed instead of sampled ones; copied */
+    int n_forced;          /* then max_new is ignored */
+    void *user;            /* comes back in the events */
     /* Called with the fp32 logits [config.vocab] after every position (prefill included when set).
      * May be NULL. */
     void (*on_logits)(void *user, int position, const float *logits);
@@ -50,8 +48,7 @@ enum finish { FINISH_NOT, FINISH_ANSWER, FINISH_CAP, FINISH_NUMERIC };
 struct sequence_stats {
     int32_t n_prompt, n_new; /* n_new counts generated ids, the end token included */
     int32_t capacity;        /* tokens it may keep per layer and KV head */
-    int32_t kept,
-        kept_peak; /* live tokens per layer and KV head (largest over heads), now and at most */
+    int32_t kept, kept_peak; /* live tokens per layer and KV head (largest head), now and at most */
     uint64_t kv_bytes, kv_bytes_peak;       /* pages, columns and bounds of this sequence */
     uint64_t evictions;                     /* units evicted over all layers and heads */
     double prefill_seconds, decode_seconds; /* wall time; decode time of a shared batch is shared */

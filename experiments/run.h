@@ -7,8 +7,8 @@
 #include "experiments/experiment.h"
 
 struct run_params {
-    struct experiment
-        *experiment;           /* borrowed; width is lowered to 1 by isolated unless it was said */
+    /* borrowed; width is lowered to 1 by isolated unless it was said */
+    struct experiment *experiment;
     const struct model *model; /* borrowed */
     const char *db;            /* path */
     const char *isa;           /* NULL: the best */
