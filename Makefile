@@ -4,7 +4,11 @@ CUDA ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)#   1 compiles the device 
 CC ?= cc
 NVCC ?= nvcc
 WERROR ?=#   1 makes warnings errors (continuous integration does)
+V ?=#   1 shows every compiler call
+Q := $(if $(V),,@)
+say = @$(if $(V),:,echo '  $1')
 
+MAKEFLAGS += --no-builtin-rules
 BUILD := build/$(config)
 GEN := $(BUILD)/gen
 CFLAGS_release := -O2
@@ -38,18 +42,20 @@ raas: $(BUILD)/raas FORCE
 	@ln -sf $< $@
 
 $(BUILD)/raas: $(BUILD)/main.o $(BUILD)/libraas.a
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,link $@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(BUILD)/libraas.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,cc   $<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(GEN)/%.o: $(GEN)/%.c
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # The file name is the registration: each folder with plug-ins becomes a table of the structs its files end in.
 # A new file in the folder renews the folder's time, and so the table.
@@ -65,7 +71,8 @@ cuda: $(GEN)/policies_device.o ## compile the device code (needs nvcc, no GPU)
 $(GEN)/policies_device.cu: $(GEN)/policies.c
 	@ls policies/*.c | sed 's/.*/#include "&"/' > $@
 $(GEN)/policies_device.o: $(GEN)/policies_device.cu engine/policy.h
-	$(NVCC) -std=c++17 -O2 -fmad=false -I. -c $< -o $@
+	$(call say,nvcc $<)
+	$(Q)$(NVCC) -std=c++17 -O2 -fmad=false -I. -c $< -o $@
 
 # the schema inside the program
 $(GEN)/schema.h: store/schema.sql .ci/embed
@@ -82,9 +89,11 @@ $(OBJECTS) $(BUILD)/main.o: | $(GEN)/version.h $(GEN)/schema.h
 # --- tests -----------------------------------------------------------------
 tests: $(TESTS:%=$(BUILD)/%) $(BENCHES:%=$(BUILD)/%)
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libraas.a
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(call say,link $@)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libraas.a
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,link $@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 .SECONDARY:
 
 # sub-makes use every core unless the caller chose -j
@@ -113,7 +122,8 @@ fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SEC
 FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c bpe.c config.c))
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
 	@mkdir -p $(@D)
-	clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -I$(GEN) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	$(call say,fuzz $@)
+	$(Q)clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -I$(GEN) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	  -ffp-contract=off $^ -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
 
 # --- house rules ---------------------------------------------------------------
