@@ -36,7 +36,7 @@ static const struct option value_table[] = {
      "generated tokens at most"},
     {"temperature", OPTION_REAL, offsetof(struct values, temperature), 0, 0, 100, NULL, "0 = greedy"},
     {"top_p", OPTION_REAL, offsetof(struct values, top_p), 1, 0.001, 1, NULL, "1 = off"},
-    {"seed", OPTION_INT, offsetof(struct values, seed), 1, 0, 1ll << 53, NULL, "of all draws"},
+    {"seed", OPTION_INT, offsetof(struct values, seed), 1, 0, 1ll << 53, NULL, "of sampling"},
     {"width", OPTION_INT, offsetof(struct values, width), 32, 1, 64, NULL, "sequences in flight"},
     {"precision", OPTION_CHOICE, offsetof(struct values, precision), PRECISION_BF16, 0, 0, "fp32|bf16",
      "of the decoder"},
@@ -192,12 +192,12 @@ static bool same_cell(const struct experiment_cell *a, const struct experiment_c
 }
 
 static bool add_cell(struct experiment *x, struct experiment_cell *cell, struct err *e) {
-    if (cell->temperature == 0)
+    if (cell->temperature == 0) {
         cell->top_p = 1;
-    if (!cell_draws(cell)) {
         cell->seed = 0;
-        cell->repeats = 1;
     }
+    if (!cell_draws(cell))
+        cell->repeats = 1;
     for (int i = 0; i < x->n_cells; i++)
         if (same_cell(&x->cells[i], cell))
             return true;

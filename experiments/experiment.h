@@ -15,9 +15,10 @@
  *
  * dataset, policy (and every option inside their object form), budget, max_new, temperature, top_p
  * and seed may be one value or a list; cells = the product of all lists. Equal cells are merged:
- * policies without a budget are not multiplied by "budget"; where nothing is drawn (greedy, policy
- * without draws) seed and top_p do not make a cell and one repeat is run, since all others would be
- * the same bytes. Everything is checked before anything is loaded. */
+ * policies without a budget are not multiplied by "budget"; seed and top_p belong to sampling and
+ * make no cell where temperature is 0 (draws of a policy have its own option seed); where nothing
+ * is drawn one repeat is run, since all others would be the same bytes. Everything is checked
+ * before anything is loaded. */
 #pragma once
 
 #include <stdint.h>

@@ -78,9 +78,10 @@ static void test_experiment_lists_multiply(void **state) {
         {"{\"dataset\":{\"dataset\":\"lemmas\",\"steps\":[4,6]},\"policy\":\"full\"}", 2, 2},
         {"{\"dataset\":[\"lemmas:steps=4\",\"lemmas:steps=4\"],\"policy\":\"full\"}", 1, 1},
         {"{" LEMMAS ",\"policy\":\"full\",\"max_new\":[10,20]}", 2, 1},
-        /* greedy full draws nothing: seeds and top_p make no cell */
+        /* nothing is sampled: seed and top_p make no cell */
         {"{" LEMMAS ",\"policy\":\"full\",\"seed\":[1,2,3],\"top_p\":[0.5,1]}", 1, 1},
-        {"{" LEMMAS ",\"policy\":[\"full\",\"random\"],\"seed\":[1,2,3]}", 4, 1},
+        {"{" LEMMAS ",\"policy\":[\"full\",\"random\"],\"seed\":[1,2,3]}", 2, 1},
+        {"{" LEMMAS ",\"policy\":{\"policy\":\"random\",\"seed\":[1,2,3]}}", 3, 1},
         {"{" LEMMAS
          ",\"policy\":\"full\",\"seed\":[1,2],\"temperature\":[0,0.5],\"top_p\":[0.5,1]}",
          5, 1},
