@@ -1,17 +1,25 @@
 /* An experiment: one declarative JSON file whose lists multiply into cells.
  *
  *     {
- *       "name": "demo",                          file name without .json by default
- *       "description": "accuracy against budget",
- *       "model": "models/lemmas-4m",             a folder; --model wins; the embedded model by
- * default "dataset": "lemmas:steps=16",            required; or {"dataset": "lemmas", "steps": [16,
- * 24]} "policy": ["full", "raas:r=0.25", {"policy": "raas", "alpha": [0.01, 0.1]}],     required
- *       "budget": [256, 384, "match"],           for every policy that has a budget and names none
- * itself "n": 40,                                 samples per cell "repeats": 1, draws per sample
- *       "max_new": 1100, "temperature": 0, "top_p": 1, "seed": 1,
- *       "backend": "cpu", "precision": "bf16", "width": 32, "stop_loops": false,
- *       "scale": {"smoke": {"n": 8}, "full": {"n": 200}}      overrides, chosen by --scale
+ *       "name": "demo",                       of the run; the file's name by default
+ *       "description": "one line",            what `raas list experiments` shows
+ *       "model": "models/lemmas-4.5m",        a folder; --model wins; default: the embedded model
+ *       "dataset": "lemmas:steps=24",         or {"dataset": "lemmas", "steps": [16, 24]}
+ *       "policy": ["full", "raas:r=0.25",
+ *                  {"policy": "raas", "alpha": [0.01, 0.1]}],
+ *       "budget": [256, 384, "match"],        for policies that have a budget and name none
+ *       "n": 40,                              samples per cell
+ *       "repeats": 1,                         draws per sample
+ *       "max_new": 1100,                      generated tokens at most, end token included
+ *       "temperature": 0, "top_p": 1,         0 is greedy
+ *       "seed": 1,                            of sampling
+ *       "stop_loops": false,                  end an answer that repeats itself
+ *       "backend": "cpu", "precision": "bf16",
+ *       "width": 32,                          sequences in flight; changes no result
+ *       "scale": {"smoke": {"n": 8}, "full": {"n": 200}}
  *     }
+ *
+ * Only dataset and policy are required. A scale, chosen by --scale, overrides any key.
  *
  * dataset, policy (and every option inside their object form), budget, max_new, temperature, top_p
  * and seed may be one value or a list; cells = the product of all lists. Equal cells are merged:
