@@ -1,6 +1,8 @@
 /* tokenizer.json: byte-level BPE as the Hugging Face `tokenizers` library computes it.
  * Text is bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never
- * repaired. */
+ * repaired.
+ * Regular expressions class characters as PCRE2's version of Unicode does (14 for PCRE2 10.42): a
+ * pattern that tells younger characters' classes apart may cut those otherwise than the library. */
 #pragma once
 
 #include <stddef.h>

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/jsonl.h"
+#include "base/utf8.h"
 #include "tests/tokenizers.h"
 
 static int load(void **state) {
@@ -129,18 +130,48 @@ static bool unpack(const char *shared, const char *folder) {
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
-/* Ids of each line of a data set, or of the golden texts, as one stream. */
+static void add_ids(const struct tokenizer *t, struct text text, struct bytes *out) {
+    struct id_list ids = tokenizers_encode(t, text, true);
+    bytes_append(out, ids.ids, ids.count * sizeof *ids.ids);
+    id_list_free(&ids);
+}
+
+/* Each character of characters.json in the places where a pattern may class it. */
+static void character_ids(const struct tokenizer *t, struct bytes *out) {
+    struct err e = {0};
+    struct json_doc *doc = json_read(GOLDEN "characters.json", 1 << 20, &e);
+    assert_non_null(doc);
+    for (const struct json *r = json_first(json_root(doc)); r; r = json_next(r)) {
+        const struct json *a = json_first(r), *b = json_next(a), *c = json_next(b);
+        int64_t first, last, step;
+        assert_true(json_integer(a, 0, 0x10ffff, &first) && json_integer(b, 0, 0x10ffff, &last) &&
+                    json_integer(c, 1, 16, &step));
+        for (; first <= last; first += step) {
+            char text[64], one[5] = "";
+            size_t w = utf8_put((uint32_t)first, one), n = 0;
+            for (const char *p = "x#y #1# ##'#"; *p; p++) {
+                memcpy(text + n, *p == '#' ? one : p, *p == '#' ? w : 1);
+                n += *p == '#' ? w : 1;
+            }
+            add_ids(t, (struct text){text, n}, out);
+        }
+    }
+    json_free(doc);
+}
+
+/* Ids of each line of a data set, of the golden texts, or of the characters, as one stream. */
 static void real_ids(const struct tokenizer *t, const char *shared, const char *file,
                      struct bytes *out) {
     char path[600], *line = NULL;
     size_t room = 0;
     ssize_t n;
+    if (!strcmp(file, "characters")) {
+        character_ids(t, out);
+        return;
+    }
     if (!strcmp(file, "texts")) {
-        for (size_t i = 0; i < n_texts; i++) {
-            struct id_list ids = tokenizers_encode(t, texts[i], true);
-            bytes_append(out, ids.ids, ids.count * sizeof *ids.ids);
-            id_list_free(&ids);
-        }
+        for (size_t i = 0; i < n_texts; i++)
+            add_ids(t, texts[i], out);
         return;
     }
     snprintf(path, sizeof path, "%s/%s", shared, file);
@@ -148,9 +179,7 @@ static void real_ids(const struct tokenizer *t, const char *shared, const char *
     assert_non_null(f);
     while ((n = getline(&line, &room, f)) > 0) {
         n -= line[n - 1] == '\n';
-        struct id_list ids = tokenizers_encode(t, (struct text){line, (size_t)n}, true);
-        bytes_append(out, ids.ids, ids.count * sizeof *ids.ids);
-        id_list_free(&ids);
+        add_ids(t, (struct text){line, (size_t)n}, out);
     }
     free(line);
     fclose(f);
@@ -194,7 +223,7 @@ static void test_tokenizer_real_ones_equal_the_library(void **state) {
     }
     tokenizer_free(t);
     jsonl_close(&lines);
-    assert_int_equal(n, 12);
+    assert_int_equal(n, 15);
 }
 
 /* --- texts ------------------------------------------------------------------------------------ */

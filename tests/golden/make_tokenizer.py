@@ -12,7 +12,9 @@ $RAAS_SHARED/datasets; without it real.jsonl is left as it is. Writes tests/gold
   ids.jsonl       {"name", "ids" of each of the first texts, "sha256" of the ids of all others, "plain_sha256" of
                   all ids without special tokens, "decoded_sha256" of all ids decoded, each with and without specials,
                   "halves_sha256" of every second id decoded}
-  real.jsonl      {"name", "file", "sha256", "count"}: ids of the lines of a data set, or of texts.jsonl
+  characters.json [[from, to, step]]: the characters of Unicode 14 (this Python's), big ranges thinned out
+  real.jsonl      {"name", "file", "sha256", "count"}: ids of the lines of a data set, of texts.jsonl, or of
+                  SWEEP for every one of those characters
 Streams of ids are hashed as little-endian int32, texts as UTF-8.
 """
 
@@ -22,6 +24,7 @@ import os
 import random
 import struct
 import sys
+import unicodedata
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -128,6 +131,23 @@ def variants():
     yield make("string", sequence(split("the", "MergedWithNext", kind="String"), split(" ", kind="String"), split(r"(?=\p{Lu})|\d+$", "Isolated"), byte_level))
 
 
+SWEEP = "x{0}y {0}1{0} {0}{0}'{0}"
+
+
+def characters():
+    """Younger characters are left out: the classes of a regular expression depend on the library's Unicode version."""
+    assert unicodedata.unidata_version == "14.0.0"
+    ranges = []
+    for code in range(0x110000):
+        if unicodedata.category(chr(code)) in ("Cn", "Cs", "Co"):
+            continue
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return [[first, last, 16 if last - first > 1000 else 1] for first, last in ranges]
+
+
 def ids_hash(lists):
     return hashlib.sha256(b"".join(struct.pack(f"<{len(ids)}i", *ids) for ids in lists)).hexdigest()
 
@@ -161,6 +181,8 @@ def real(folder, texts):
             with open(os.path.join(shared, path), encoding="utf-8", newline="\n") as f:
                 ids = [tokenizer.encode(line.rstrip("\n")).ids for line in f]
             yield {"name": name, "file": path, "sha256": ids_hash(ids), "count": sum(map(len, ids))}
+        ids = [tokenizer.encode(SWEEP.format(chr(c))).ids for first, last, step in characters() for c in range(first, last + 1, step)]
+        yield {"name": name, "file": "characters", "sha256": ids_hash(ids), "count": sum(map(len, ids))}
         ids = [tokenizer.encode(t).ids for t in texts]
         yield {"name": name, "file": "texts", "sha256": ids_hash(ids), "count": sum(map(len, ids))}
 
@@ -188,6 +210,8 @@ def main():
             expected.append({"name": f"models/{folder}", **expect(Tokenizer.from_file(path), texts)})
     write_lines("variants.jsonl", rows)
     write_lines("ids.jsonl", expected)
+    with open(os.path.join(HERE, "characters.json"), "w", encoding="utf-8") as f:
+        f.write(json.dumps(characters(), separators=(",", ":")).replace("],[", "],\n[") + "\n")
     if len(sys.argv) > 1:
         write_lines("real.jsonl", real(sys.argv[1], texts))
 
