@@ -19,7 +19,7 @@ static const char rows_sql[] =
     "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1) "
     "ORDER BY model, dataset, settings, policy <> 'full', policy, budget, cell_id";
 
-static bool find_run(struct db *db, const char *run, int64_t *id, struct err *e) {
+bool results_run(struct db *db, const char *run, int64_t *id, struct err *e) {
     *id = 0;
     if (!run)
         return true;
@@ -105,7 +105,7 @@ static void adjust(struct results *results) {
 bool results_load(struct db *db, const char *run, const char *reference, struct results *out,
                   struct err *e) {
     *out = (struct results){0};
-    if (!find_run(db, run, &out->run, e) || !load_rows(db, out, e))
+    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e))
         return false;
     for (int i = 0; i < out->n; i++)
         if (!compare_cell(db, out->rows[i].cell, reference, &out->rows[i].against, e))

@@ -22,7 +22,11 @@ struct results {
     int64_t run; /* 0: all */
 };
 
-/* Cells that a run planned (its number, or a name: the latest of it; NULL: all cells), compared
+/* Number of a run: given as that, or as a name, which stands for its latest run; 0 for NULL (all).
+ * EXIT_USAGE where there is none. */
+bool results_run(struct db *db, const char *run, int64_t *id, struct err *e);
+
+/* Cells that a run planned (as results_run takes it; NULL: all cells), compared
  * with the policy `reference` wherever it has results; p is adjusted within one model x dataset.
  * Errors: EXIT_USAGE for a run that does not exist, EXIT_CONTENT when there is no result.
  * results_free in any case. */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,6 +91,20 @@ bool file_write(const char *path, const void *head, size_t head_size, const void
         ok = err_errno(e, EXIT_ENV, "%s", path);
     if (!ok && fd >= 0)
         unlink(part);
+    free(part);
+    return ok;
+}
+
+bool file_folders(const char *path, struct err *e) {
+    char *part = must_strdup(path);
+    bool ok = true;
+    for (char *slash = strchr(part + (*part != 0), '/'); ok && slash;
+         slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            ok = err_errno(e, EXIT_ENV, "%s: cannot make the folder %s", path, part);
+        *slash = '/';
+    }
     free(part);
     return ok;
 }

@@ -9,6 +9,7 @@
 
 #include <sqlite3.h>
 
+#include "base/file.h"
 #include "schema.h"
 #include "store/db_private.h"
 
@@ -58,19 +59,6 @@ static bool exec(struct db *db, const char *sql, struct err *e) {
 
 /* --- opening ---------------------------------------------------------------- */
 
-static bool make_folders(const char *path, struct err *e) {
-    char *part = must_strdup(path);
-    bool ok = true;
-    for (char *slash = strchr(part + 1, '/'); ok && slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            ok = err_errno(e, EXIT_ENV, "%s: cannot make the folder %s", path, part);
-        *slash = '/';
-    }
-    free(part);
-    return ok;
-}
-
 static bool check_path(const char *path, enum db_mode mode, struct err *e) {
     struct stat st;
     if (stat(path, &st) == 0) {
@@ -87,7 +75,7 @@ static bool check_path(const char *path, enum db_mode mode, struct err *e) {
         return err_errno(e, EXIT_ENV, "%s: cannot be opened", path);
     if (mode == DB_READ)
         return err_set(e, EXIT_USAGE, "%s: no such database; `raas run` makes one", path);
-    return make_folders(path, e);
+    return file_folders(path, e);
 }
 
 /* A lock of the open file description on one byte far behind those that SQLite locks: the kernel
@@ -248,6 +236,8 @@ void db_bind_text(struct db_query *q, int index, const char *text) {
 void db_bind_int(struct db_query *q, int index, int64_t value) {
     CHECK(sqlite3_bind_int64(q->statement, index, value) == SQLITE_OK);
 }
+
+int db_parameters(const struct db_query *q) { return sqlite3_bind_parameter_count(q->statement); }
 
 bool db_next(struct db_query *q, struct err *e) {
     int rc = sqlite3_step(q->statement);

@@ -185,6 +185,7 @@ struct db_query;
 struct db_query *db_query(struct db *db, const char *sql, struct err *e); /* NULL on error */
 void db_bind_text(struct db_query *q, int index, const char *text); /* from 1; copied; NULL too */
 void db_bind_int(struct db_query *q, int index, int64_t value);
+int db_parameters(const struct db_query *q);     /* the highest index that may be bound */
 bool db_next(struct db_query *q, struct err *e); /* false: no more rows, or an error (e->code) */
 void db_query_end(struct db_query *q);           /* NULL is fine */
 

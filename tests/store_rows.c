@@ -10,6 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/json.h"
+
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 
 /* Prints the error, so that the log of a failed test says why. */
@@ -35,13 +37,20 @@ struct rows rows_open(const char *path, const char *run, const char *dataset, co
 
 int64_t rows_cell(struct rows *rows, const char *policy, int64_t budget, enum db_timing timing) {
     struct err e = {0};
-    char config[400];
-    snprintf(config, sizeof config,
-             "{\"budget\":%d,\"dataset\":%d,\"policy\":\"%s\",\"timing\":%d}", (int)budget,
-             (int)rows->dataset, policy, (int)timing);
+    struct json_out config = {0};
+    json_open(&config, '{');
+    json_name(&config, "budget");
+    json_put_int(&config, budget);
+    json_name(&config, "dataset");
+    json_put_int(&config, rows->dataset);
+    json_name(&config, "policy");
+    json_put_text(&config, policy);
+    json_name(&config, "timing");
+    json_put_int(&config, timing);
+    json_close(&config, '}');
     struct db_cell cell = {.model = rows->model,
                            .dataset = rows->dataset,
-                           .config = config,
+                           .config = config.text,
                            .policy = policy,
                            .policy_options = "{}",
                            .policy_version = 1,
@@ -56,6 +65,7 @@ int64_t rows_cell(struct rows *rows, const char *policy, int64_t budget, enum db
     int64_t id;
     must(db_cell(rows->db, &cell, &id, &e), &e);
     must(db_run_cell(rows->db, rows->run, id, &e), &e);
+    free(config.text);
     return id;
 }
 

@@ -1,0 +1,54 @@
+/* raas plot: a figure from the database, as SVG and PNG. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "commands/command.h"
+#include "commands/common.h"
+#include "plots/plot.h"
+
+struct plot_param {
+    const char *db, *out;
+    struct plot_choice choice;
+};
+
+// clang-format off
+static const struct option options[] = {
+    {"run", OPTION_TEXT, offsetof(struct plot_param, choice.run), 0, 0, 0, NULL,
+     "NAME: only the cells of a run: its number, or a name, which stands for its latest run"},
+    {"model", OPTION_TEXT, offsetof(struct plot_param, choice.model), 0, 0, 0, NULL,
+     "NAME: only this model, spelled as in the table"},
+    {"dataset", OPTION_TEXT, offsetof(struct plot_param, choice.dataset), 0, 0, 0, NULL,
+     "NAME: only this dataset, spelled as in the table"},
+    {"out", OPTION_TEXT, offsetof(struct plot_param, out), 0, 0, 0, NULL,
+     "DIR: where the figure, its data and its script go (default: results/plots)"},
+    {"db", OPTION_TEXT, offsetof(struct plot_param, db), 0, 0, 0, NULL,
+     "FILE: database to read (default: results/raas.db)"},
+    OPTION_END,
+};
+// clang-format on
+
+static const char usage[] =
+    "raas plot FIGURE [--run R] [--model M] [--dataset D] [--out DIR] [--db F]";
+static const char about[] =
+    "Draws a figure with gnuplot and prints the paths of the SVG and the PNG. `raas list figures`\n"
+    "names the figures. A figure shows one model, dataset and settings: those of the newest "
+    "result\n"
+    "among what is asked for.";
+
+static int run(int argc, char **argv, struct err *e) {
+    struct plot_param param;
+    int n_args;
+    option_defaults(options, &param);
+    if (!option_argv(options, &param, usage, about, argc, argv, &n_args, e))
+        return e->code;
+    if (n_args != 1)
+        return err_set(e, EXIT_USAGE, "expected one figure, see raas list figures"), e->code;
+    const char *out = param.out ? param.out : "results/plots";
+    struct db *db = db_open(param.db ? param.db : "results/raas.db", DB_READ, e);
+    if (db && plot_figure(db, argv[0], &param.choice, out, e))
+        printf("%s/%s.svg\n%s/%s.png\n", out, argv[0], out, argv[0]);
+    db_close(db);
+    return e->code;
+}
+
+const struct command command_plot = {"plot", usage, "a figure from stored results", run};

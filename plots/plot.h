@@ -1,0 +1,17 @@
+/* Figures: plots/NAME.sql asks the database, plots/NAME.gp draws what it answered. Both lie beside
+ * the figure afterwards, with the data, so that it can be redrawn and changed by hand. */
+#pragma once
+
+#include "store/db.h"
+
+/* Which results; NULL: any. Bound to the query's ?1 (the run's number, 0 for any), ?2 and ?3. */
+struct plot_choice {
+    const char *run, *model, *dataset;
+};
+
+/* Writes NAME.tsv, NAME.gp, style.gp, NAME.svg and NAME.png into the folder `out`, which is made
+ * where missing. EXIT_USAGE for an unknown figure or run, EXIT_CONTENT when there is nothing to
+ * draw, EXIT_ENV when files cannot be written or gnuplot is missing, fails or takes longer than a
+ * minute. */
+bool plot_figure(struct db *db, const char *name, const struct plot_choice *choice, const char *out,
+                 struct err *e);
