@@ -19,7 +19,7 @@ static const char pairs_sql[] =
     "  AND cb.width IS ca.width AND cb.timing = ca.timing "
     "JOIN v_result a ON a.cell_id = ca.id "
     "JOIN v_result b ON b.cell_id = cb.id AND b.sample_id = a.sample_id AND b.repeat = a.repeat "
-    "  AND (b.effective_budget = a.effective_budget OR ca.policy = 'full' OR cb.policy = 'full') "
+    "  AND (b.effective_budget = a.effective_budget OR cb.policy = 'full') "
     "WHERE ca.id = ?1 "
     "GROUP BY a.sample_id, a.repeat ORDER BY a.sample_id, a.repeat";
 

@@ -18,6 +18,6 @@ bool table_print(struct db *db, const char *run, enum table_format format, FILE 
                  struct err *e);
 
 /* The same, compared with the policy spelled `reference`: pairs have equal effective budgets
- * (full's equals any). */
+ * (that of the reference full equals any). */
 bool table_print_against(struct db *db, const char *run, const char *reference,
                          enum table_format format, FILE *out, struct err *e);

@@ -208,6 +208,7 @@ static void test_table_pairs_equal_effective_budgets_only(void **state) {
     assert_true(results_load(db, "demo", "raas", &results, &e));
     assert_int_equal(find(&results, "h2o", 256)->against.pairs, 30);
     assert_int_equal(find(&results, "raas", 256)->against.pairs, 0);
+    assert_int_equal(find(&results, "full", 0)->against.pairs, 0);
     results_free(&results);
     db_close(db);
 }
