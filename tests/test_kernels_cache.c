@@ -203,29 +203,36 @@ static void test_kernels_cache_bounds_of_each_record_stand_alone(void **state) {
     }
 }
 
+/* Ties, signs, overflow and what is no number, at every place of a register and of a tail. */
 static void test_kernels_cache_conversion_rounds_to_nearest_even(void **state) {
     (void)state;
-    static const float x[] = {0.0f,         -0.0f,      1.0f,   1.00390625f, 1.01171875f,
-                              -1.00390625f, 3.4e38f,    1e-30f, -7.123f,     65535.0f,
-                              1.0039063f,   1.0117187f, 2.5f};
-    enum { N = sizeof x / sizeof *x };
-    uint16_t half[N];
-    float full[N], k[2], v[2];
-    void *out = table->act_size == 2 ? (void *)half : (void *)full;
-    table->convert(x, N, out);
-    for (int i = 0; i < N; i++) {
-        uint32_t bits = (uint32_t)half[i] << 16;
-        if (table->act_size == 2)
-            memcpy(&full[i], &bits, sizeof bits);
-        if (x[i] < 3e38f) {
-            assert_true(full[i] == stored(table->act_size, x[i]));
-            void *page = aligned(cpu_page_bytes(table, 2));
-            table->append(page, 3, 2, (float[]){x[i], 1}, (float[]){2, x[i]}, NULL, false);
-            table->read(page, 3, 2, k, v);
-            assert_true(k[0] == stored(table->cache_size, x[i]) && v[1] == k[0]);
-            free(page);
+    static const float x[] = {0.0f,     -0.0f,     1.0f,    1.00390625f, 1.01171875f, -1.00390625f,
+                              3.4e38f,  1e-30f,    -7.123f, 65535.0f,    1.0039063f,  1.0117187f,
+                              INFINITY, -INFINITY, NAN,     -1.0117188f, 2.5f};
+    enum { N = sizeof x / sizeof *x, SIZE = 40 };
+    void *page = aligned(cpu_page_bytes(table, SIZE));
+    for (int shift = 0; shift < N; shift++) {
+        float row[SIZE], act[SIZE], k[SIZE], v[SIZE];
+        uint16_t half[SIZE];
+        for (int d = 0; d < SIZE; d++)
+            row[d] = x[(d + shift) % N];
+        table->convert(row, SIZE, table->act_size == 2 ? (void *)half : (void *)act);
+        for (int d = 0; d < SIZE && table->act_size == 2; d++)
+            memcpy(&act[d], &(uint32_t){(uint32_t)half[d] << 16}, sizeof *act);
+        table->append(page, shift % PAGE, SIZE, row, row, NULL, false);
+        table->read(page, shift % PAGE, SIZE, k, v);
+        for (int d = 0; d < SIZE; d++) {
+            float as_act = stored(table->act_size, row[d]);
+            float as_cached = stored(table->cache_size, row[d]);
+            if (isnan(row[d])) {
+                assert_true(isnan(act[d]) && isnan(k[d]) && isnan(v[d]));
+            } else {
+                assert_true(act[d] == as_act && !signbit(act[d]) == !signbit(as_act));
+                assert_true(k[d] == as_cached && v[d] == as_cached);
+            }
         }
     }
+    free(page);
 }
 
 int main(void) {

@@ -6,19 +6,46 @@
 
 #include "engine/kernels/fast_attend.h"
 
+static void fast_narrow(const float *x, size_t count, void *out) {
+    uint16_t *half = out;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        h_store(half + i, v_load(x + i));
+    for (; i < count; i++)
+        half[i] = bf16_of(x[i]);
+}
+
+/* A NaN widens nothing. */
+static void widen_bounds(const uint16_t *key, int head_size, uint16_t *lo, uint16_t *hi) {
+    int d = 0;
+    for (; d + LANES <= head_size; d += LANES) {
+        h_store(lo + d, v_min(h_load(key + d), h_load(lo + d)));
+        h_store(hi + d, v_max(h_load(key + d), h_load(hi + d)));
+    }
+    for (; d < head_size; d++) {
+        lo[d] = bf16_to_float(key[d]) < bf16_to_float(lo[d]) ? key[d] : lo[d];
+        hi[d] = bf16_to_float(key[d]) > bf16_to_float(hi[d]) ? key[d] : hi[d];
+    }
+}
+
 static void fast_append(void *page, int s, int head_size, const float *k, const float *v,
                         void *bounds, bool first) {
+    enum { MAX_HEAD = 256 };
+    uint16_t key[MAX_HEAD], value[MAX_HEAD];
     uint16_t *keys = (uint16_t *)page + s * 2;
     uint16_t *values = (uint16_t *)page + (PAGE + s / 2 * 2) * head_size + s % 2;
-    uint16_t *lo = bounds, *hi = lo + (bounds ? head_size : 0);
-    for (int d = 0; d < head_size; d++) {
-        uint16_t key = bf16_of(k[d]);
-        keys[d / 2 * PAGE * 2 + d % 2] = key;
-        values[d * 2] = bf16_of(v[d]);
-        if (!bounds)
-            continue;
-        lo[d] = first || bf16_to_float(key) < bf16_to_float(lo[d]) ? key : lo[d];
-        hi[d] = first || bf16_to_float(key) > bf16_to_float(hi[d]) ? key : hi[d];
+    CHECK(head_size <= MAX_HEAD);
+    fast_narrow(k, (size_t)head_size, key);
+    fast_narrow(v, (size_t)head_size, value);
+    for (int d = 0; d < head_size; d += 2)
+        memcpy(keys + d * PAGE, key + d, 2 * sizeof *key);
+    for (int d = 0; d < head_size; d++)
+        values[d * 2] = value[d];
+    if (bounds && first) {
+        memcpy(bounds, key, (size_t)head_size * sizeof *key);
+        memcpy((uint16_t *)bounds + head_size, key, (size_t)head_size * sizeof *key);
+    } else if (bounds) {
+        widen_bounds(key, head_size, bounds, (uint16_t *)bounds + head_size);
     }
 }
 

@@ -83,3 +83,14 @@ static inline vec h_load(const uint16_t *p) {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
+/* LANES floats to bf16, to nearest even; a NaN stays one */
+static inline void h_store(uint16_t *p, vec a) {
+    __m256i bits = _mm256_castps_si256(a), one = _mm256_set1_epi32(1);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), one);
+    __m256i near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    near = _mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, nan), 16);
+    __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(near, near), 0xd8);
+    _mm_storeu_si128((void *)p, _mm256_castsi256_si128(halves));
+}
