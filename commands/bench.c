@@ -18,7 +18,7 @@
     "decode speed beside its floor: the products' operations at the rate that the same kernels\n" \
     "reach on their best shape, plus weights and attended KV at the measured read bandwidth"
 
-enum { MAX_NUMBERS = 16, WINDOW = 4, WARM = 8, LARGEST_PROMPT = 96 };
+enum { MAX_NUMBERS = 16, WINDOW = 4, WARM = 1, LARGEST_PROMPT = 96 };
 
 struct bench {
     struct common common;
@@ -38,7 +38,7 @@ static const struct option table[] = {
     {"policy", OPTION_LIST, offsetof(struct bench, policies), 0, 0, 0, NULL,
      "P: cache policy, may be given several times (default full and raas:budget=256)"},
     {"windows", OPTION_INT, offsetof(struct bench, windows), 9, 5, 1000, NULL,
-     "measured windows of 4 steps each; medians are printed"},
+     "measured windows of 4 steps, each beside its own floor; medians are printed"},
     SEED_ROW(struct bench, seed),
     JSON_ROW(struct bench, json),
     {"csv", OPTION_BOOL, offsetof(struct bench, csv), 0, 0, 1, NULL, "print comma-separated values"},
@@ -51,9 +51,9 @@ struct numbers {
 
 struct result {
     char policy[160];
-    int batch, context, kept; /* kept: tokens a KV head holds while it is measured */
-    double step, floor;       /* seconds */
-    double matmul, read;      /* FLOP/s and bytes/s, measured beside it */
+    int batch, context, kept;  /* kept: tokens a KV head holds while it is measured */
+    double step, floor, ratio; /* seconds; medians over the windows, as below */
+    double matmul, read;       /* FLOP/s and bytes/s, measured beside it */
     double weight_bytes, kv_bytes;
 };
 
@@ -90,7 +90,7 @@ static bool parse_numbers(const char *text, const char *name, int max, struct nu
 }
 
 /* Steps around a context: half before it, half after it, so that its mean is the context. */
-static int span_of(const struct bench *b) { return WARM + (int)b->windows * WINDOW; }
+static int span_of(const struct bench *b) { return (int)b->windows * (WARM + WINDOW); }
 
 static bool check_contexts(const struct run *r, struct err *e) {
     int span = span_of(r->bench), before = 1;
@@ -130,21 +130,11 @@ static double kv_read(const struct run *r, const struct plan *plan, int batch, i
     return (double)batch * c->n_layers * c->n_kv_heads * head;
 }
 
-static void record(struct run *r, const struct plan *plan, int batch, int context, int prompt,
-                   int kept, double step) {
-    double weights = product_weights(&r->model->config);
-    struct result *out = &r->results[r->n_results++];
-    *out = (struct result){.batch = batch, .context = context, .kept = kept, .step = step};
-    size_t n = (size_t)snprintf(out->policy, sizeof out->policy, "%s", plan->name);
-    if (plan->budget)
-        snprintf(out->policy + n, sizeof out->policy - n, "%cbudget=%d",
-                 strchr(plan->name, ':') ? ',' : ':', plan->budget);
-    out->weight_bytes = weights * (double)r->kernels->cache_size;
-    out->kv_bytes = kv_read(r, plan, batch, kept, prompt);
-    out->matmul = floor_matmul(r->floor);
-    out->read = floor_read(r->floor, (size_t)(out->weight_bytes + out->kv_bytes));
-    out->floor =
-        2 * weights * batch / out->matmul + (out->weight_bytes + out->kv_bytes) / out->read;
+static void name_policy(const struct plan *plan, char *out, size_t size) {
+    size_t n = (size_t)snprintf(out, size, "%s", plan->name);
+    if (plan->budget && n < size)
+        snprintf(out + n, size - n, "%cbudget=%d", strchr(plan->name, ':') ? ',' : ':',
+                 plan->budget);
 }
 
 static bool add_sequences(const struct run *r, struct session *session, const struct plan *plan,
@@ -174,6 +164,34 @@ static void steps(struct session *session, int n) {
         session_step(session, events);
 }
 
+/* Each window is measured next to its own floor, so that what else the machine does weighs on both.
+ */
+static void measure(struct run *r, struct session *session, const struct plan *plan, int prompt,
+                    struct result *out) {
+    const int n = (int)r->bench->windows;
+    const double weights = product_weights(&r->model->config);
+    double *all = must_alloc(5 * (size_t)n * sizeof *all), *step = all, *floor = all + n,
+           *ratio = all + 2 * n;
+    double *matmul = all + 3 * n, *read = all + 4 * n;
+    for (int w = 0; w < n; w++) {
+        steps(session, WARM); /* the floor has taken the caches */
+        double start = clock_seconds();
+        steps(session, WINDOW);
+        step[w] = (clock_seconds() - start) / WINDOW;
+        out->kept = w <= n / 2 ? session_positions(session, 0, 0, 0, NULL, 0) : out->kept;
+        out->kv_bytes = kv_read(r, plan, out->batch, out->kept, prompt);
+        double bytes = out->weight_bytes + out->kv_bytes;
+        matmul[w] = floor_matmul(r->floor);
+        read[w] = floor_read(r->floor, (size_t)bytes);
+        floor[w] = 2 * weights * out->batch / matmul[w] + bytes / read[w];
+        ratio[w] = floor[w] / step[w];
+    }
+    out->step = floor_median(step, n), out->floor = floor_median(floor, n);
+    out->ratio = floor_median(ratio, n);
+    out->matmul = floor_median(matmul, n), out->read = floor_median(read, n);
+    free(all);
+}
+
 /* Decodes forced ids through all contexts, and measures around each. */
 static bool run_batch(struct run *r, const struct plan *plan, int batch, struct err *e) {
     const struct bench *b = r->bench;
@@ -187,24 +205,17 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
                                     .isa = b->common.isa};
     struct session *session = session_open(r->model, &params, e);
     bool ok = session && add_sequences(r, session, plan, batch, prompt, total, e);
-    double *windows = must_alloc((size_t)b->windows * sizeof *windows);
     if (ok)
         steps(session, 1); /* tells the ids that prefill gave, and computes nothing */
-    for (int i = 0, at = prompt; ok && i < r->contexts.count; i++) {
-        log_status(false, "bench: %s, batch %d, context %d", plan->name, batch, contexts[i]);
-        steps(session, contexts[i] - half + WARM - at);
-        int kept = 0;
-        for (int w = 0; w < b->windows; w++) {
-            if (w == b->windows / 2)
-                kept = session_positions(session, 0, 0, 0, NULL, 0);
-            double start = clock_seconds();
-            steps(session, WINDOW);
-            windows[w] = (clock_seconds() - start) / WINDOW;
-        }
-        at = contexts[i] - half + span;
-        record(r, plan, batch, contexts[i], prompt, kept, floor_median(windows, (int)b->windows));
+    for (int i = 0, at = prompt; ok && i < r->contexts.count; at = contexts[i++] - half + span) {
+        struct result *out = &r->results[r->n_results++];
+        *out = (struct result){.batch = batch, .context = contexts[i]};
+        name_policy(plan, out->policy, sizeof out->policy);
+        out->weight_bytes = product_weights(&r->model->config) * (double)r->kernels->cache_size;
+        log_status(false, "bench: %s, batch %d, context %d", out->policy, batch, contexts[i]);
+        steps(session, contexts[i] - half - at);
+        measure(r, session, plan, prompt, out);
     }
-    free(windows);
     session_close(session);
     return ok;
 }
@@ -225,8 +236,8 @@ static void print_text(const struct run *r, double peak) {
         const struct result *x = &r->results[i];
         printf("%-24s %5d %7d %5d %9.0f %8.3f %8.3f %5.2f %7.1f %6.1f %-10s %d\n", x->policy,
                x->batch, x->context, x->kept, x->batch / x->step, x->step * 1e3, x->floor * 1e3,
-               x->floor / x->step, (x->weight_bytes + x->kv_bytes) / 1e6, x->read / 1e9,
-               r->kernels->isa, r->threads);
+               x->ratio, (x->weight_bytes + x->kv_bytes) / 1e6, x->read / 1e9, r->kernels->isa,
+               r->threads);
     }
 }
 
@@ -237,8 +248,8 @@ static void print_csv(const struct run *r) {
         const struct result *x = &r->results[i];
         printf("\"%s\",%d,%d,%d,%.1f,%.5f,%.5f,%.4f,%.3f,%.3f,%.2f,%.2f,%s,%d\n", x->policy,
                x->batch, x->context, x->kept, x->batch / x->step, x->step * 1e3, x->floor * 1e3,
-               x->floor / x->step, x->weight_bytes / 1e6, x->kv_bytes / 1e6, x->matmul / 1e9,
-               x->read / 1e9, r->kernels->isa, r->threads);
+               x->ratio, x->weight_bytes / 1e6, x->kv_bytes / 1e6, x->matmul / 1e9, x->read / 1e9,
+               r->kernels->isa, r->threads);
     }
 }
 
@@ -264,7 +275,7 @@ static void print_json(const struct run *r, double peak) {
         put_int(&o, "batch", x->batch), put_int(&o, "context", x->context);
         put_int(&o, "kept", x->kept), put_real(&o, "tokens_per_s", x->batch / x->step);
         put_real(&o, "step_ms", x->step * 1e3), put_real(&o, "floor_ms", x->floor * 1e3);
-        put_real(&o, "ratio", x->floor / x->step);
+        put_real(&o, "ratio", x->ratio);
         put_real(&o, "weight_mb", x->weight_bytes / 1e6), put_real(&o, "kv_mb", x->kv_bytes / 1e6);
         put_real(&o, "matmul_gflops", x->matmul / 1e9), put_real(&o, "read_gbs", x->read / 1e9);
         json_close(&o, '}');

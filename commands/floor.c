@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-enum { WINDOWS = 9, SWEEP_UNIT = 512 };
+enum { SAMPLES = 5, SWEEP_UNIT = 512 };
 static const double window_seconds = 2e-3;
 
 /* Candidates: inputs and outputs of usual layers, rows of a full batch. */
@@ -35,19 +35,22 @@ double floor_median(double *values, int n) {
     return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
-/* Seconds of one loop over all threads: the median of windows that hold several. */
+/* Seconds of one loop over all threads: the mean of a window that holds several, after one that
+ * warms up. */
 static double seconds_of(struct floor *f, int n_tasks, pool_body *body) {
-    double windows[WINDOWS], start = clock_seconds();
     pool_run(f->threads, n_tasks, body, f);
-    double once = clock_seconds() - start;
-    int loops = once > 0 && once < window_seconds ? (int)(window_seconds / once) + 1 : 1;
-    for (int i = 0; i < WINDOWS; i++) {
-        start = clock_seconds();
-        for (int j = 0; j < loops; j++)
-            pool_run(f->threads, n_tasks, body, f);
-        windows[i] = (clock_seconds() - start) / loops;
-    }
-    return floor_median(windows, WINDOWS);
+    double start = clock_seconds(), seconds = 0;
+    int loops = 0;
+    for (; seconds < window_seconds; seconds = clock_seconds() - start, loops++)
+        pool_run(f->threads, n_tasks, body, f);
+    return seconds / loops;
+}
+
+static double median_of(struct floor *f, double (*rate)(struct floor *)) {
+    double samples[SAMPLES];
+    for (int i = 0; i < SAMPLES; i++)
+        samples[i] = rate(f);
+    return floor_median(samples, SAMPLES);
 }
 
 static void panel_task(void *context, int panel, int thread) {
@@ -68,10 +71,12 @@ static void peak_task(void *context, int task, int thread) {
     ((struct floor *)context)->kernels->peak(PEAK_ROUNDS);
 }
 
-double floor_peak(struct floor *f) {
+static double peak_now(struct floor *f) {
     int n = pool_threads(f->threads);
     return n * PEAK_ROUNDS * f->kernels->round_flops / seconds_of(f, n, peak_task);
 }
+
+double floor_peak(struct floor *f) { return median_of(f, peak_now); }
 
 static void sweep_task(void *context, int task, int thread) {
     struct floor *f = context;
@@ -118,7 +123,7 @@ struct floor *floor_open(const struct cpu_kernels *kernels, int n_threads) {
     double most = 0;
     for (int i = 0; i < N_SHAPES; i++) {
         take_shape(f, shapes[i]);
-        double rate = floor_matmul(f);
+        double rate = median_of(f, floor_matmul);
         if (rate > most)
             most = rate, best = i;
     }
