@@ -14,7 +14,7 @@
 
 /* One thing to be named. For people: name, note and summary in columns, then options. */
 struct entry {
-    char name[128], path[256], summary[512];
+    char name[128], path[320], summary[512];
     char note[32];                /* second column: what a policy does to the cache */
     const struct option *options; /* NULL: has none */
     const struct plan *plan;      /* policies only */
