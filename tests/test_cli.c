@@ -129,7 +129,7 @@ static void test_cli_list_datasets(void **state) {
 /* Every entry of these names a file that is there, and says what it is. */
 static void test_cli_list_files(void **state) {
     (void)state;
-    static const char *const kinds[] = {"architectures", "experiments"};
+    static const char *const kinds[] = {"architectures", "experiments", "figures"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct json_doc *doc = run_json("list", kinds[i]);
         const struct json *entry = json_first(json_root(doc));

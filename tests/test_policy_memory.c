@@ -90,14 +90,15 @@ static void test_policy_memory_is_what_the_process_holds(void **state) {
 }
 
 int main(void) {
-#if defined(__SANITIZE_ADDRESS__)
-    puts("skipped: memory of the process says nothing under a sanitizer's allocator");
-    return 0;
-#else
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_policy_memory_is_not_allocated_while_decoding),
         cmocka_unit_test(test_policy_memory_is_what_the_process_holds),
     };
+#if defined(__SANITIZE_ADDRESS__)
+    (void)tests;
+    puts("skipped: memory of the process says nothing under a sanitizer's allocator");
+    return 0;
+#else
     return cmocka_run_group_tests(tests, list_spellings, NULL);
 #endif
 }
