@@ -85,19 +85,29 @@ ALWAYS void bounds_of(const float *q, int head_size, const uint16_t *lo, int n, 
     }
 }
 
+/* Records lie anywhere: the loop would wait for most of them. */
+static inline void fetch_record(const void *record, int head_size) {
+    for (int d = 0; d < 2 * head_size; d += 32)
+        __builtin_prefetch((const uint16_t *)record + d);
+}
+
 static void fast_bounds(const float *q, int group, int head_size, const void *const *bounds, int n,
                         float *bound) {
+    enum { AHEAD = 4 };
     for (int g = 0; g < group;) {
         const float *x = q + g * head_size;
         float *out = bound + g * n;
         int heads = group - g >= 4 ? 4 : group - g >= 2 ? 2 : 1;
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
+            if (i + AHEAD < n)
+                fetch_record(bounds[i + AHEAD], head_size);
             if (heads == 4)
                 bounds_of(x, head_size, bounds[i], n, out + i, 4);
             else if (heads == 2)
                 bounds_of(x, head_size, bounds[i], n, out + i, 2);
             else
                 bounds_of(x, head_size, bounds[i], n, out + i, 1);
+        }
         g += heads;
     }
 }
