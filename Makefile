@@ -101,7 +101,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS))
 
 test: deps ## install what is missing, build, run every test (ONLY=test_x: just that one)
 	@$(SUBMAKE) raas tests
-	@./tests/run $(BUILD) $(ONLY)
+	@./tests/run $(BUILD) $(or $(ONLY),$(TESTS))
 
 bench: deps ## print speeds as ratios of measured floors
 	@$(SUBMAKE) raas
