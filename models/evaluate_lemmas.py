@@ -57,8 +57,8 @@ class Model:
         y = y.reshape(B, self.heads, T, self.size).transpose(1, 2).reshape(B, T, -1)
         x = x + F.linear(y, self.w[head + "self_attn.o_proj.weight"])
         z = self.norm(x, head + "post_attention_layernorm.weight")
-        z = F.silu(F.linear(z, self.w[head + "mlp.gate_proj.weight"])) * F.linear(z, self.w[head + "mlp.up_proj.weight"])
-        return x + F.linear(z, self.w[head + "mlp.down_proj.weight"])
+        gate, up, down = (self.w[f"{head}mlp.{name}_proj.weight"] for name in ("gate", "up", "down"))
+        return x + F.linear(F.silu(F.linear(z, gate)) * F.linear(z, up), down)
 
     def logits(self, x):
         return F.linear(self.norm(x, "model.norm.weight"), self.w["model.embed_tokens.weight"])
@@ -149,7 +149,8 @@ class Cache:
         if self.policy == "h2o":
             self.mass += prob.sum(2)
         if self.policy == "raas":
-            hot = self.rank(bound.masked_fill(~self.resident, -math.inf)) < (self.resident.sum(-1, keepdim=True) + 1) // 2
+            half = (self.resident.sum(-1, keepdim=True) + 1) // 2
+            hot = self.rank(bound.masked_fill(~self.resident, -math.inf)) < half
             self.stamp.copy_(torch.where(hot | open_page, now, self.stamp))
         return (prob @ self.v)[:, :, :, None], live.sum(-1).amax(-1)
 
@@ -264,7 +265,8 @@ def case(n, steps, seed, **changes):
 
 
 def markdown(results):
-    lines = ["| policy | budget | steps | lifetime | phoenix | reuse | n | accuracy | 95 % interval | whole solution right |",
+    lines = ["| policy | budget | steps | lifetime | phoenix | reuse | n | accuracy | 95 % interval "
+             "| whole solution right |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     for r in results:
         lines.append(f"| {r['policy']} | {r['budget'] or '-'} | {r['steps']} | {r['lifetime']:g} | {r['phoenix']:g} | "
