@@ -115,9 +115,9 @@ demo: deps ## install what is missing, build, run the small sweep, print the tab
 # --- fuzzing (clang's libFuzzer) ---------------------------------------------
 FUZZ_SECONDS ?= 30
 fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SECONDS each
-	@for f in $(FUZZERS); do mkdir -p $(BUILD)/corpus/$$f; \
+	@for f in $(FUZZERS); do mkdir -p $(BUILD)/corpus/$$f; echo "  $$f: $(FUZZ_SECONDS) s"; \
 	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -artifact_prefix=$(BUILD)/ \
-	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) || exit 1; done
+	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) >$(BUILD)/$$f.log 2>&1 || { tail -50 $(BUILD)/$$f.log; exit 1; }; done
 	@echo "fuzz: $(words $(FUZZERS)) targets, $(FUZZ_SECONDS) s each, nothing found"
 FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c bpe.c config.c))
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
