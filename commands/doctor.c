@@ -14,6 +14,7 @@
 #include <utf8proc.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/machine.h"
 #include "commands/command.h"
@@ -117,30 +118,37 @@ static void check_gpu(struct checkup *up) {
          driver ? "an NVIDIA driver is loaded" : "no NVIDIA driver");
 }
 
-/* The card of the embedded model names the hash of the files that were evaluated. */
+/* Whether the card names the SHA-256 of every file that decides an answer. */
+static bool check_card(const char *folder, const char *card, struct err *e) {
+    static const char *const files[] = {"config.json", "generation_config.json",
+                                        "model.safetensors", "tokenizer.json"};
+    char path[PATH_MAX], hash[HASH_HEX];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        if (!hash_file(path, hash, e))
+            return false;
+        if (!strstr(card, hash))
+            return err_set(e, EXIT_CONTENT, "%s: changed, the card has not its hash %s", path,
+                           hash);
+    }
+    return true;
+}
+
 static void check_model(struct checkup *up) {
     struct err e = {0};
     struct common common = {0};
     struct model *model = common_model(&common, &e);
-    if (!model) {
-        note_broken(up, "model", &e);
-        return;
-    }
     char path[PATH_MAX];
     size_t size;
-    snprintf(path, sizeof path, "%s/README.md", model->path);
-    const struct config *c = &model->config;
-    bool has_card = access(path, F_OK) == 0;
-    char *card = has_card ? file_read(path, 1 << 20, &size, &e) : NULL;
-    if (has_card && (!card || !strstr(card, model->hash))) {
-        err_set(&e, EXIT_CONTENT, "%s: config and weights have hash %s, which %s does not name",
-                model->path, model->hash, path);
-        note_broken(up, "model", &e);
+    if (model)
+        snprintf(path, sizeof path, "%s/README.md", model->path);
+    char *card = model ? file_read(path, 1 << 20, &size, &e) : NULL;
+    if (card && check_card(model->path, card, &e)) {
+        const struct config *c = &model->config;
+        note(up, "model", FINE, "%s: %s, %d layers, %d q heads, %d kv heads; files as in its card",
+             model->path, c->arch->name, c->n_layers, c->n_heads, c->n_kv_heads);
     } else {
-        note(up, "model", has_card ? FINE : LIMITED,
-             "%s: %s, %d layers, %d q heads, %d kv heads; %s", model->path, c->arch->name,
-             c->n_layers, c->n_heads, c->n_kv_heads,
-             has_card ? "hash as in its card" : "no card to compare its hash with");
+        note_broken(up, "model", &e);
     }
     free(card);
     model_close(model);
