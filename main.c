@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
         log_error("%s", e.text);
         return e.code;
     }
-    if (code == EXIT_OK && fflush(stdout) != 0) {
+    if (code == EXIT_OK && (fflush(stdout) != 0 || ferror(stdout))) {
         log_error("stdout could not be written");
         return EXIT_ENV;
     }

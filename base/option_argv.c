@@ -242,7 +242,7 @@ bool option_argv(const struct option *table, void *param, const char *usage, con
         }
         if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
             print_help(table, usage, about);
-            exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_ENV);
+            exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_ENV);
         }
         const struct option *o = arg[1] == '-' ? find_flag(table, arg + 2) : NULL;
         if (!o)

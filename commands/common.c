@@ -187,15 +187,12 @@ static bool has_template(const char *folder, bool *has, struct err *e) {
     return true;
 }
 
-bool common_encode(const struct model *model, const char *template_name, const char *text,
+bool common_encode(const struct model *model, enum common_template chat, const char *text,
                    size_t size, struct id_list *ids, struct err *e) {
-    bool has = false, automatic = !template_name || !strcmp(template_name, "auto");
-    if (!automatic && strcmp(template_name, "none"))
-        return err_set(e, EXIT_USAGE, "--template: unknown template '%s'; known: auto, none",
-                       template_name);
+    bool has = false;
     if (!model->tokenizer)
         return err_set(e, EXIT_CONTENT, "%s: no tokenizer.json, so only --ids works", model->path);
-    if (automatic && !has_template(model->path, &has, e))
+    if (chat == TEMPLATE_AUTO && !has_template(model->path, &has, e))
         return false;
     if (has)
         return err_set(e, EXIT_USAGE,
