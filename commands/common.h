@@ -60,8 +60,8 @@ char *common_read(const char *path, size_t *size, struct err *e);
  * commas or blanks, "-" = stdin). Each must be an id of the model; at least one is required. */
 bool common_ids(const char *text, const struct model *model, struct id_list *ids, struct err *e);
 
-/* Checks ids that came from elsewhere: at least one, all below the model's vocabulary, fewer than
- * its longest sequence. `what` begins the error, `code` is its exit code. */
+/* Checks ids that came from elsewhere: at least one, all below the model's vocabulary, no more than
+ * it has positions. `what` begins the error, `code` is its exit code. */
 bool common_check_ids(const struct model *model, const int32_t *ids, size_t n, const char *what,
                       int code, struct err *e);
 

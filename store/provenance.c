@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/machine.h"
 #include "store/db_private.h"
 #include "version.h"
 
@@ -22,27 +23,9 @@
 
 static const char *const status_names[] = {"running", "finished", "stopped", "incomplete"};
 
-static void cpu_name(char *out, size_t size) {
-    snprintf(out, size, "unknown");
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    if (!file)
-        return;
-    char line[512];
-    while (fgets(line, sizeof line, file)) {
-        char *value = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !value)
-            continue;
-        value += 1 + strspn(value + 1, " \t");
-        value[strcspn(value, "\n")] = '\0';
-        snprintf(out, size, "%s", value);
-        break;
-    }
-    fclose(file);
-}
-
 static bool add_machine(struct db *db, int64_t *id, struct err *e) {
     char cpu[256], system[256] = "unknown";
-    cpu_name(cpu, sizeof cpu);
+    machine_cpu(cpu, sizeof cpu);
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(system, sizeof system, "%.60s %.120s %.60s", name.sysname, name.release,
@@ -57,7 +40,7 @@ static bool add_machine(struct db *db, int64_t *id, struct err *e) {
         return false;
     db_row_text(&row, cpu);
     db_row_int(&row, sysconf(_SC_NPROCESSORS_ONLN));
-    db_row_int(&row, (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
+    db_row_int(&row, (int64_t)machine_memory());
     db_row_text(&row, system);
     return db_row_done(&row, id, e);
 }
