@@ -8,7 +8,7 @@
 
 static int usage(FILE *out) {
     fputs("usage: raas COMMAND [options]      (raas COMMAND --help says more)\n\n", out);
-    for (const struct command *const *c = command_table; *c; c++)
+    for (const struct command *const *c = all_commands; *c; c++)
         fprintf(out, "  %-12s %s\n", (*c)->name, (*c)->summary);
     return out == stdout ? EXIT_OK : EXIT_USAGE;
 }

@@ -30,7 +30,10 @@ struct option {
     double min, max;     /* inclusive range of INT and REAL */
     const char *choices; /* CHOICE: "abs|rank" */
     const char *help;    /* one line, no full stop; a TEXT's "FILE: " in front names its value */
-};                       /* a table ends with a row whose name is NULL */
+};
+/* The last row of every table. */
+#define OPTION_END \
+    { NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL }
 
 /* Sets every field to its default. */
 void option_defaults(const struct option *table, void *param);

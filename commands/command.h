@@ -12,5 +12,5 @@ struct command {
      * e->code is set. */
     int (*run)(int argc, char **argv, struct err *e);
 };
-extern const struct command *const command_table[];
+extern const struct command *const all_commands[];
 const struct command *command_find(const char *name);

@@ -33,7 +33,6 @@ struct common {
     {"seed", OPTION_INT, offsetof(type, member), 0, 0, 0x1p53, NULL, "seed of all random numbers"}
 #define JSON_ROW(type, member)                                                                     \
     {"json", OPTION_BOOL, offsetof(type, member), 0, 0, 1, NULL, "print data for programs"}
-#define OPTION_END {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL}
 // clang-format on
 
 /* option_defaults, then option_argv; arguments that are no flags are an error (EXIT_USAGE). */

@@ -15,7 +15,7 @@ static const struct option table[] = {
     TOKENIZING_ROWS(struct detokenize),
     {"skip_special", OPTION_BOOL, offsetof(struct detokenize, skip_special), 0, 0, 1, NULL,
      "leave special tokens out of the text"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
 };
 // clang-format on
 

@@ -29,7 +29,7 @@ static bool is_generator(const struct dataset *dataset) {
 static const struct dataset *find_generator(int argc, char **argv, struct err *e) {
     const char *name = argc > 1 ? argv[1] : "";
     bool help = !strcmp(name, "--help");
-    for (const struct dataset *const *d = dataset_table; *d; d++)
+    for (const struct dataset *const *d = all_datasets; *d; d++)
         if (is_generator(*d) && (help || !strcmp((*d)->name, name)))
             return *d;
     err_set(e, EXIT_USAGE, "gen: '%s' is no generator; usage: " USAGE, name);

@@ -38,7 +38,7 @@ static struct entry *list_add(struct entry_list *list, const char *name, const c
 
 static bool list_policies(struct entry_list *list, struct err *e) {
     static const char *const units[] = {"", "tokens", "pages"};
-    for (const struct policy *const *p = policy_table; *p; p++) {
+    for (const struct policy *const *p = all_policies; *p; p++) {
         struct plan *plan = must_zalloc(1, sizeof *plan);
         struct entry *entry = list_add(list, (*p)->name, (*p)->summary);
         entry->options = (*p)->options;
@@ -57,7 +57,7 @@ static bool list_policies(struct entry_list *list, struct err *e) {
 
 static bool list_datasets(struct entry_list *list, struct err *e) {
     (void)e;
-    for (const struct dataset *const *d = dataset_table; *d; d++) {
+    for (const struct dataset *const *d = all_datasets; *d; d++) {
         struct entry *entry = list_add(list, (*d)->name, (*d)->summary);
         entry->options = (*d)->options;
         snprintf(entry->path, sizeof entry->path, "datasets/%s.c", (*d)->name);

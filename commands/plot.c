@@ -51,4 +51,9 @@ static int run(int argc, char **argv, struct err *e) {
     return e->code;
 }
 
-const struct command command_plot = {"plot", usage, "a figure from stored results", run};
+const struct command command_plot = {
+    .name = "plot",
+    .usage = usage,
+    .summary = "a figure from stored results",
+    .run = run,
+};

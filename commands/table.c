@@ -49,6 +49,9 @@ static int run(int argc, char **argv, struct err *e) {
     return e->code;
 }
 
-/* `command_table` is the table of all commands. */
-const struct command command_results = {"table", usage, "results with intervals and comparisons",
-                                        run};
+const struct command command_table = {
+    .name = "table",
+    .usage = usage,
+    .summary = "results with intervals and comparisons",
+    .run = run,
+};

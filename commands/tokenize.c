@@ -14,7 +14,7 @@ static const struct option table[] = {
     TOKENIZING_ROWS(struct tokenize),
     {"no_special", OPTION_BOOL, offsetof(struct tokenize, no_special), 0, 0, 1, NULL,
      "add no BOS and the like around the text"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
 };
 // clang-format on
 

@@ -42,5 +42,5 @@ struct dataset {
 };
 
 /* All datasets, in name order, NULL-ended. Generated from the folder by the build. */
-extern const struct dataset *const dataset_table[];
+extern const struct dataset *const all_datasets[];
 const struct dataset *dataset_find(const char *name);

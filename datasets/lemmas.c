@@ -88,7 +88,7 @@ static const struct option options[] = {
      "lru|birth|uniform|periodic", "age: from last use, from birth, flat, or in cycles of 2 tau"},
     {"seed", OPTION_INT, offsetof(struct lemmas_param, seed), 1, 0, 9007199254740991.0,
      NULL, "another seed, other problems"},
-    {0},
+    OPTION_END,
 };
 // clang-format on
 

@@ -24,8 +24,7 @@ struct batch {
     const float *gain; /* the norm under way */
 };
 
-/* --- stages
- * --------------------------------------------------------------------------------------- */
+/* --- stages ----------------------------------------------------------------------------------- */
 
 static void matmul_task(void *context, int task, int thread) {
     const struct batch *t = context;
@@ -178,8 +177,7 @@ static void layer_forward(struct batch *t, pool_body *attention, int n_tasks) {
     matmul(t, &y->down, t->x, (size_t)c->dim, true);
 }
 
-/* --- prefill
- * ---------------------------------------------------------------------------------------- */
+/* --- prefill ---------------------------------------------------------------------------------- */
 
 /* Cuts one head of the finished layer to capacity, then moves what is left to the sequence, oldest
  * first. */
@@ -253,8 +251,7 @@ static const float *cpu_prefill(void *backend, int row, const struct sequence *s
     return b->logits;
 }
 
-/* --- decode
- * ----------------------------------------------------------------------------------------- */
+/* --- decode ----------------------------------------------------------------------------------- */
 
 static const float *cpu_step(void *backend, const int *rows,
                              const struct sequence *const *sequences, int n) {

@@ -15,7 +15,7 @@ static const char *unfold_match(const char *options, char *copy, size_t size) {
 
 static bool known_policies(const char *name, int length, struct err *e) {
     char list[256] = "";
-    for (const struct policy *const *p = policy_table; *p; p++) {
+    for (const struct policy *const *p = all_policies; *p; p++) {
         size_t n = strlen(list);
         snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*p)->name);
     }

@@ -101,7 +101,7 @@ struct budget_param {
 // clang-format on
 
 /* All policies, in name order, NULL-ended. Generated from the folder by the build. */
-extern const struct policy *const policy_table[];
+extern const struct policy *const all_policies[];
 const struct policy *policy_find(const char *name); /* NULL if unknown */
 
 /* "raas:budget=256,r=0.5" -> plan. "budget=match" means match=1 with no budget of its own.

@@ -138,8 +138,7 @@ void rules_shrink(const struct head_step *s) {
             evict_page(s, true);
 }
 
-/* --- the view: what is attended -----------------------------------------------------------------
- */
+/* --- the view: what is attended --------------------------------------------------------------- */
 
 static void view_resident(const struct head_step *s, struct rules_scratch *w, int32_t visible) {
     int n = visible == INT32_MAX ? s->head->n_pages : pages_of(visible);
@@ -209,8 +208,7 @@ static void attend_view(const struct head_step *s, struct rules_scratch *w, cons
     s->pool->kernels->attend(&a);
 }
 
-/* --- signals ------------------------------------------------------------------------------------
- */
+/* --- signals ---------------------------------------------------------------------------------- */
 
 /* Softmax probability of slot `slot` of view page i, summed over the group. */
 static float token_mass(const struct rules_scratch *w, int i, int slot) {
@@ -287,8 +285,7 @@ static int score_units(const struct head_step *s, struct rules_scratch *w, enum 
                               : score_pages_by_mass(s, w, signal == SIGNAL_MASS_MAX);
 }
 
-/* --- the best `count` of the units, ties to the older
- * ---------------------------------------------- */
+/* --- the best `count` of the units, ties to the older ----------------------------------------- */
 
 static bool better(const struct unit_score *a, const struct unit_score *b) {
     return a->signal != b->signal ? a->signal > b->signal : a->position < b->position;
@@ -320,8 +317,7 @@ static void best_first(struct unit_score *units, int n, int count) {
     }
 }
 
-/* --- select and observe
- * ----------------------------------------------------------------------------- */
+/* --- select and observe ----------------------------------------------------------------------- */
 
 static void select_pages(const struct head_step *s, struct rules_scratch *w, const float *q,
                          int32_t budget) {

@@ -43,7 +43,7 @@ static const struct option value_table[] = {
     {"backend", OPTION_CHOICE, offsetof(struct values, backend), 0, 0, 0, "cpu", "where it runs"},
     {"stop_loops", OPTION_BOOL, offsetof(struct values, stop_loops), 0, 0, 1, NULL,
      "end an answer that repeats itself"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 
@@ -111,7 +111,7 @@ static bool take_dataset(void *context, const char *spec, struct err *e) {
     if (!dataset) {
         char list[200] = "";
         size_t n = 0;
-        for (const struct dataset *const *d = dataset_table; *d && n < sizeof list; d++)
+        for (const struct dataset *const *d = all_datasets; *d && n < sizeof list; d++)
             n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*d)->name);
         return err_set(e, EXIT_CONTENT, "unknown dataset '%s'; expected one of %s", name, list);
     }

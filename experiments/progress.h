@@ -29,6 +29,6 @@ void progress_answer(struct progress *progress, int cell, bool correct, int n_ne
 /* Seconds left by the token rate: cells differ in length, so samples would mislead. -1: unknown. */
 double progress_eta(const struct progress *progress);
 
-/* The line, e.g. "120/640 19 %  7.9k tok/s  1:05 left  full .98  raas .15/.70/.95". */
+/* The line, e.g. "120/640  7.9k tok/s  1:05 left  full .98  raas .15/.70/.95". */
 void progress_line(const struct progress *progress, char *out, size_t size);
 void progress_show(const struct progress *progress, bool force);

@@ -19,7 +19,7 @@ static const struct option fifo_options[] = {
      "never evict the prompt"},
     {"recent", OPTION_INT, offsetof(struct fifo_param, recent), 32, 1, 4096, NULL,
      "unit=token: newest tokens that are never evicted"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

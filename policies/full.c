@@ -2,15 +2,7 @@
 #include "engine/policy.h"
 
 #ifndef __CUDACC__
-struct full_param {
-    char none;
-};
-
-static const struct option full_options[] = {
-    // clang-format off
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
-    // clang-format on
-};
+static const struct option full_options[] = {OPTION_END};
 
 static bool full_plan(const void *param, struct plan *plan, struct err *e) {
     (void)param, (void)plan, (void)e;
@@ -23,7 +15,6 @@ const struct policy policy_full = {
     .source = "the reference",
     .version = 1,
     .options = full_options,
-    .param_size = sizeof(struct full_param),
     .plan = full_plan,
 };
 #endif

@@ -17,7 +17,7 @@ static const struct option h2o_options[] = {
     BUDGET_OPTIONS,
     {"pin_prompt", OPTION_BOOL, offsetof(struct h2o_param, pin_prompt), 0, 0, 1, NULL,
      "never evict the prompt"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

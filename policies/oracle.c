@@ -10,7 +10,7 @@ struct oracle_param {
 static const struct option oracle_options[] = {
     // clang-format off
     BUDGET_OPTIONS,
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

@@ -14,7 +14,7 @@ static const struct option quest_options[] = {
     BUDGET_OPTIONS,
     {"dense_layers", OPTION_INT, offsetof(struct quest_param, dense_layers), 0, 0, 1024, NULL,
      "first layers that attend to everything (2 as published)"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

@@ -31,7 +31,7 @@ static const struct option raas_options[] = {
      "score=prob: mass of a page from its tokens"},
     {"pin_prompt", OPTION_BOOL, offsetof(struct raas_param, pin_prompt), 1, 0, 1, NULL,
      "never evict the prompt"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

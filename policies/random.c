@@ -24,7 +24,7 @@ static const struct option random_options[] = {
      "unit=token: newest tokens that are never evicted"},
     {"seed", OPTION_INT, offsetof(struct random_param, seed), 0, 0, 1 << 30, NULL,
      "of the draws; report at least 3"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

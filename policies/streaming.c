@@ -21,7 +21,7 @@ static const struct option streaming_options[] = {
      "rotation of keys: absolute position, or rank in the cache as published"},
     {"pin_prompt", OPTION_BOOL, offsetof(struct streaming_param, pin_prompt), 0, 0, 1, NULL,
      "never evict the prompt"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
     // clang-format on
 };
 

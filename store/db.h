@@ -129,8 +129,7 @@ bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e);
 /* A run stays DB_RUNNING where its process was killed. */
 bool db_run_finish(struct db *db, int64_t run, enum db_status status, struct err *e);
 
-/* --- results ------------------------------------------------------------------------------------
- */
+/* --- results ---------------------------------------------------------------------------------- */
 
 /* SHA-256 of {"cell":CONFIG,"repeat":REPEAT,"sample":"SAMPLE"}: what a result is called in any
  * database. `sample` is a problem.id, whose characters need no escaping. */
@@ -170,8 +169,7 @@ struct db_result {
 /* A key that is stored already is an error (EXIT_PARTIAL); the stored row stays as it is. */
 bool db_add_result(struct db *db, const struct db_result *row, struct err *e);
 
-/* --- reading
- * --------------------------------------------------------------------------------------
+/* --- reading ------------------------------------------------------------------------------------
  *
  *     struct db_query *q = db_query(db, "SELECT policy, n FROM v_accuracy WHERE dataset = ?", &e);
  *     if (q)

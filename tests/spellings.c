@@ -41,7 +41,7 @@ static void add_option(const char *policy, int budget, const struct option *o) {
 
 int list_spellings(void **state) {
     (void)state;
-    for (const struct policy *const *p = policy_table; *p; p++) {
+    for (const struct policy *const *p = all_policies; *p; p++) {
         add((*p)->name, 48, "");
         for (const struct option *o = (*p)->options; o->name; o++)
             add_option((*p)->name, 48, o);

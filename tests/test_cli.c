@@ -21,10 +21,10 @@ static void test_cli_help(void **state) {
     struct cli cli;
     cli_run(&cli, NULL, "--help", NULL);
     assert_int_equal(cli.code, EXIT_OK);
-    for (const struct command *const *c = command_table; *c; c++)
+    for (const struct command *const *c = all_commands; *c; c++)
         assert_non_null(strstr(cli.out, (*c)->name));
     cli_free(&cli);
-    for (const struct command *const *c = command_table; *c; c++) {
+    for (const struct command *const *c = all_commands; *c; c++) {
         char begin[100];
         snprintf(begin, sizeof begin, "usage: raas %s", (*c)->name);
         cli_run(&cli, NULL, (*c)->name, "--help", NULL);
@@ -97,7 +97,7 @@ static void test_cli_list_policies(void **state) {
     (void)state;
     struct json_doc *doc = run_json("list", "policies");
     const struct json *entry = json_first(json_root(doc));
-    for (const struct policy *const *p = policy_table; *p; p++, entry = json_next(entry)) {
+    for (const struct policy *const *p = all_policies; *p; p++, entry = json_next(entry)) {
         struct plan plan;
         assert_non_null(entry);
         assert_string_equal(text_of(entry, "name"), (*p)->name);
@@ -116,7 +116,7 @@ static void test_cli_list_datasets(void **state) {
     (void)state;
     struct json_doc *doc = run_json("list", "datasets");
     const struct json *entry = json_first(json_root(doc));
-    for (const struct dataset *const *d = dataset_table; *d; d++, entry = json_next(entry)) {
+    for (const struct dataset *const *d = all_datasets; *d; d++, entry = json_next(entry)) {
         assert_non_null(entry);
         assert_string_equal(text_of(entry, "name"), (*d)->name);
         assert_int_equal(access(text_of(entry, "path"), R_OK), 0);

@@ -26,7 +26,7 @@ static const struct option table[] = {
     {"budget", OPTION_INT, offsetof(struct param, budget), 256, 16, 4096, NULL, "tokens kept"},
     {"pin_prompt", OPTION_BOOL, offsetof(struct param, pin), 1, 0, 1, NULL, "keep the prompt"},
     {"pos", OPTION_CHOICE, offsetof(struct param, pos), 0, 0, 0, "abs|rank|absolute", "positions"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
 };
 static const struct option flags[] = {
     {"max_new", OPTION_INT, offsetof(struct param, budget), 8, 1, 99, NULL, "tokens to generate"},
@@ -35,7 +35,7 @@ static const struct option flags[] = {
     {"pos", OPTION_CHOICE, offsetof(struct param, pos), 1, 0, 0, "abs|rank", "positions"},
     {"out", OPTION_TEXT, offsetof(struct param, out), 0, 0, 0, NULL, "DIR: where results go"},
     {"set", OPTION_LIST, offsetof(struct param, set), 0, 0, 0, NULL, "K=V: overrides a key"},
-    {NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL},
+    OPTION_END,
 };
 // clang-format on
 

@@ -53,7 +53,7 @@ static void test_policy_memory_is_what_the_process_holds(void **state) {
     shape.head_size = 128; /* the same bytes in few heads: the time goes into exp, once a head */
     struct model *model = tiny_open(shape);
     enum { FROM = 1000, TO = 8000 };
-    for (const struct policy *const *p = policy_table; *p; p++) {
+    for (const struct policy *const *p = all_policies; *p; p++) {
         struct plan plan;
         struct err e = {0};
         if (!policy_parse((*p)->has_budget ? "x" : (*p)->name, &plan, &e)) {

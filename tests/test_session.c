@@ -186,8 +186,7 @@ static void test_session_prefill_equals_decode(void **state) {
     session_close(session);
 }
 
-/* --- sampler
- * --------------------------------------------------------------------------------------- */
+/* --- sampler ---------------------------------------------------------------------------------- */
 
 enum { IDS = 6, DRAWS = 60000 };
 static const float logits_under_test[IDS] = {1.0f, 3.0f, 2.0f, 3.0f, -1.0f, 0.5f};
