@@ -65,19 +65,18 @@ bool compare_cell(struct db *db, int64_t cell, const char *reference, struct com
     db_bind_int(q, 1, cell);
     db_bind_text(q, 2, reference);
     struct problems problems = {0};
-    struct err failed = {0};
-    while (db_next(q, &failed)) {
+    while (db_next(q, e)) {
         int difference = (int)(db_int(q, 1) - db_int(q, 2));
         add_pair(&problems, db_int(q, 0), difference);
         out->pairs++;
         out->only_cell += difference > 0;
         out->only_reference += difference < 0;
     }
-    db_query_end(q);
-    if (failed.code == 0)
+    bool ok = db_query_end(q);
+    if (ok)
         conclude(&problems, out);
     free(problems.mean);
-    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+    return ok;
 }
 
 const char *compare_verdict(const struct comparison *comparison) {

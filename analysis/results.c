@@ -30,12 +30,10 @@ bool results_run(struct db *db, const char *run, int64_t *id, struct err *e) {
     if (!q)
         return false;
     db_bind_text(q, 1, run);
-    struct err failed = {0};
-    bool found = db_next(q, &failed);
+    bool found = db_next(q, e);
     *id = found ? db_int(q, 0) : 0;
-    db_query_end(q);
-    if (failed.code)
-        return err_set(e, failed.code, "%s", failed.text);
+    if (!db_query_end(q))
+        return false;
     return found || err_set(e, EXIT_USAGE, "%s: no run '%s'", db_path(db), run);
 }
 
@@ -71,14 +69,12 @@ static bool load_rows(struct db *db, struct results *out, struct err *e) {
     if (!q)
         return false;
     db_bind_int(q, 1, out->run);
-    struct err failed = {0};
-    while (db_next(q, &failed)) {
+    while (db_next(q, e)) {
         out->rows = must_realloc(out->rows, (size_t)(out->n + 1) * sizeof *out->rows);
         out->rows[out->n++] = read_row(q);
     }
-    db_query_end(q);
-    if (failed.code)
-        return err_set(e, failed.code, "%s", failed.text);
+    if (!db_query_end(q))
+        return false;
     return out->n > 0 || err_set(e, EXIT_CONTENT, "%s: no results yet", db_path(db));
 }
 

@@ -57,8 +57,7 @@ bool table_csv(struct db *db, const struct results *results, FILE *out, struct e
     for (int c = 0; c < n; c++)
         fprintf(out, "%s%s", c ? "," : "", db_column(q, c));
     putc('\n', out);
-    struct err failed = {0};
-    while (db_next(q, &failed)) {
+    while (db_next(q, e)) {
         for (int c = 0; c < n; c++) {
             if (c)
                 putc(',', out);
@@ -66,8 +65,7 @@ bool table_csv(struct db *db, const struct results *results, FILE *out, struct e
         }
         putc('\n', out);
     }
-    db_query_end(q);
-    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+    return db_query_end(q);
 }
 
 static void json_value(const struct db_query *q, int column, struct json_out *json) {
@@ -131,8 +129,7 @@ bool table_json(struct db *db, const struct results *results, const char *refere
     struct db_query *q = select_rows(db, results, e);
     if (!q)
         return false;
-    struct err failed = {0};
-    for (const char *before = "["; db_next(q, &failed); before = ",") {
+    for (const char *before = "["; db_next(q, e); before = ",") {
         struct json_out json = {0};
         json_open(&json, '{');
         int64_t cell = 0;
@@ -147,6 +144,5 @@ bool table_json(struct db *db, const struct results *results, const char *refere
         free(json.text);
     }
     fputs("\n]\n", out);
-    db_query_end(q);
-    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+    return db_query_end(q);
 }

@@ -74,3 +74,17 @@ size_t utf8_put(uint32_t code, char out[4]) {
     out[0] = (char)(0xff00u >> width | code);
     return width;
 }
+
+size_t utf8_mend(const char *text, size_t size, char *out) {
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+    size_t n = 0;
+    for (size_t i = 0; i < size;) {
+        size_t width = utf8_width(text + i, size - i);
+        size_t wrote = width ? width : sizeof replacement - 1;
+        if (out)
+            memcpy(out + n, width ? text + i : replacement, wrote);
+        n += wrote;
+        i += width ? width : utf8_bad(text + i, size - i);
+    }
+    return n;
+}

@@ -19,3 +19,7 @@ uint32_t utf8_code(const char *text, size_t width);
 
 /* Writes a code point (<= U+10FFFF); returns its width. */
 size_t utf8_put(uint32_t code, char out[4]);
+
+/* Copies bytes as UTF-8, with U+FFFD for each stretch that is none; returns the size, at most 3
+ * times that of the input. out NULL: only that. */
+size_t utf8_mend(const char *text, size_t size, char *out);

@@ -178,22 +178,6 @@ const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_
     return v->bytes + v->pieces[id].offset;
 }
 
-/* Copies bytes as UTF-8, U+FFFD for each stretch that is none; returns the size (out NULL: only
- * that). */
-static size_t to_utf8(const char *bytes, size_t size, char *out) {
-    size_t n = 0;
-    for (size_t i = 0; i < size;) {
-        size_t width = utf8_width(bytes + i, size - i);
-        size_t step = width ? width : utf8_bad(bytes + i, size - i);
-        size_t wrote = width ? width : 3;
-        if (out)
-            memcpy(out + n, width ? bytes + i : "\xef\xbf\xbd", wrote);
-        n += wrote;
-        i += step;
-    }
-    return n;
-}
-
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
                        bool skip_special, size_t *size, struct err *e) {
     size_t total = 0, length;
@@ -215,9 +199,9 @@ char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, si
         memcpy(bytes + total, piece, length);
         total += length;
     }
-    *size = to_utf8(bytes, total, NULL);
+    *size = utf8_mend(bytes, total, NULL);
     char *text = must_alloc(*size + 1);
-    to_utf8(bytes, total, text);
+    utf8_mend(bytes, total, text);
     text[*size] = 0;
     free(bytes);
     return text;

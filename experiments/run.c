@@ -259,8 +259,7 @@ static bool count_numeric(struct run *r, int64_t *n, struct err *e) {
         return false;
     db_bind_int(q, 1, r->id);
     *n = db_next(q, e) ? db_int(q, 0) : 0;
-    db_query_end(q);
-    return e->code == EXIT_OK;
+    return db_query_end(q);
 }
 
 static int finish(struct run *r, struct err *e) {

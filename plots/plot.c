@@ -39,18 +39,18 @@ static void put_value(const struct db_query *q, int column, FILE *out) {
     }
 }
 
-/* Tab-separated, with a heading; *rows counts what came after it. */
-static bool put_rows(struct db_query *q, FILE *out, int64_t *rows, struct err *e) {
+/* Tab-separated, with a heading; returns how many rows came after it. */
+static int64_t put_rows(struct db_query *q, FILE *out, struct err *e) {
     int n = db_columns(q);
     for (int c = 0; c < n; c++)
         fprintf(out, "%s%s", db_column(q, c), c + 1 < n ? "\t" : "\n");
-    struct err failed = {0};
-    for (*rows = 0; db_next(q, &failed); ++*rows)
+    int64_t rows = 0;
+    for (; db_next(q, e); rows++)
         for (int c = 0; c < n; c++) {
             put_value(q, c, out);
             putc(c + 1 < n ? '\t' : '\n', out);
         }
-    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+    return rows;
 }
 
 static struct db_query *ask(struct db *db, const char *sql, const struct plot_choice *choice,
@@ -75,9 +75,8 @@ static bool gather(struct db *db, const char *sql, const struct plot_choice *cho
         return false;
     FILE *out = open_memstream(tsv, size);
     CHECK(out);
-    int64_t rows;
-    bool ok = put_rows(q, out, &rows, e);
-    db_query_end(q);
+    int64_t rows = put_rows(q, out, e);
+    bool ok = db_query_end(q);
     CHECK(fclose(out) == 0);
     return ok && (rows > 0 ||
                   err_set(e, EXIT_CONTENT, "%s: no results to draw%s", db_path(db),

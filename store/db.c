@@ -215,6 +215,7 @@ bool db_verify(struct db *db, struct err *e) {
 struct db_query {
     struct db *db;
     sqlite3_stmt *statement;
+    bool broken; /* a row could not be read */
 };
 
 struct db_query *db_query(struct db *db, const char *sql, struct err *e) {
@@ -242,14 +243,17 @@ int db_parameters(const struct db_query *q) { return sqlite3_bind_parameter_coun
 bool db_next(struct db_query *q, struct err *e) {
     int rc = sqlite3_step(q->statement);
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        failed(q->db, rc, e);
+        q->broken = !failed(q->db, rc, e);
     return rc == SQLITE_ROW;
 }
 
-void db_query_end(struct db_query *q) {
-    if (q)
-        sqlite3_finalize(q->statement);
+bool db_query_end(struct db_query *q) {
+    if (!q)
+        return false;
+    bool ok = !q->broken;
+    sqlite3_finalize(q->statement);
     free(q);
+    return ok;
 }
 
 int db_columns(const struct db_query *q) { return sqlite3_column_count(q->statement); }

@@ -176,16 +176,16 @@ bool db_add_result(struct db *db, const struct db_result *row, struct err *e);
  *         db_bind_text(q, 1, name);
  *     while (q && db_next(q, &e))
  *         printf("%s %" PRId64 "\n", db_text(q, 0), db_int(q, 1));
- *     db_query_end(q);
- *     return e.code == 0;
+ *     return db_query_end(q);
  */
 struct db_query;
 struct db_query *db_query(struct db *db, const char *sql, struct err *e); /* NULL on error */
 void db_bind_text(struct db_query *q, int index, const char *text); /* from 1; copied; NULL too */
 void db_bind_int(struct db_query *q, int index, int64_t value);
 int db_parameters(const struct db_query *q);     /* the highest index that may be bound */
-bool db_next(struct db_query *q, struct err *e); /* false: no more rows, or an error (e->code) */
-void db_query_end(struct db_query *q);           /* NULL is fine */
+bool db_next(struct db_query *q, struct err *e); /* false: no more rows, or an error */
+/* Whether the query began (NULL: it did not) and every row asked for was read. */
+bool db_query_end(struct db_query *q);
 
 /* Columns count from 0. Texts live until the next db_next. */
 enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT };

@@ -113,10 +113,8 @@ bool db_done(struct db *db, const char *key, bool *done, struct err *e) {
     if (!q)
         return false;
     db_bind_text(q, 1, key);
-    struct err failed = {0};
-    *done = db_next(q, &failed);
-    db_query_end(q);
-    return failed.code == 0 || err_set(e, failed.code, "%s", failed.text);
+    *done = db_next(q, e);
+    return db_query_end(q);
 }
 
 bool db_cell_score(struct db *db, int64_t cell, int64_t *n, int64_t *correct, struct err *e) {
@@ -128,8 +126,7 @@ bool db_cell_score(struct db *db, int64_t cell, int64_t *n, int64_t *correct, st
     bool ok = db_next(q, e);
     *n = ok ? db_int(q, 0) : 0;
     *correct = ok ? db_int(q, 1) : 0;
-    db_query_end(q);
-    return ok;
+    return db_query_end(q);
 }
 
 /* Lossless text of an answer; the caller frees it. */
@@ -148,16 +145,9 @@ static char *encode(const char *text, size_t size, const char **encoding) {
 
 /* Text with U+FFFD for what is no UTF-8; the caller frees it. */
 static char *legible(const char *text) {
-    size_t size = strlen(text), n = 0;
+    size_t size = strlen(text);
     char *out = must_alloc(3 * size + 1);
-    for (size_t i = 0; i < size;) {
-        size_t width = utf8_width(text + i, size - i);
-        if (width)
-            memcpy(out + n, text + i, width);
-        n += width ? width : utf8_put(0xfffd, out + n);
-        i += width ? width : utf8_bad(text + i, size - i);
-    }
-    out[n] = '\0';
+    out[utf8_mend(text, size, out)] = '\0';
     return out;
 }
 
