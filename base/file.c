@@ -95,6 +95,12 @@ bool file_write(const char *path, const void *head, size_t head_size, const void
     return ok;
 }
 
+char *file_join(const char *folder, const char *name) {
+    char *path;
+    CHECK(asprintf(&path, "%s/%s", folder, name) >= 0);
+    return path;
+}
+
 bool file_folders(const char *path, struct err *e) {
     char *part = must_strdup(path);
     bool ok = true;

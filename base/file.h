@@ -15,5 +15,8 @@ char *file_read(const char *path, size_t max_bytes, size_t *size, struct err *e)
 bool file_write(const char *path, const void *head, size_t head_size, const void *body,
                 size_t body_size, struct err *e);
 
+/* "folder/name", malloc'd. */
+char *file_join(const char *folder, const char *name);
+
 /* Makes the folders above `path` where they are missing: "a/b/c" makes a and a/b. EXIT_ENV. */
 bool file_folders(const char *path, struct err *e);

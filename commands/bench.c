@@ -159,7 +159,7 @@ static bool add_sequences(const struct run *r, struct session *session, const st
 }
 
 static void steps(struct session *session, int n) {
-    struct event events[64];
+    struct event events[SESSION_WIDTH];
     for (int i = 0; i < n; i++)
         session_step(session, events);
 }

@@ -34,10 +34,7 @@ struct model *common_model(const struct common *common, struct err *e) {
 struct session *common_session(const struct common *common, const struct model *model, int width,
                                int max_total, struct err *e) {
     static const char *const backends[] = {"cpu", "cuda"};
-    const struct config *c = &model->config;
-    uint64_t element = common->precision == PRECISION_FP32 ? 4 : 2;
-    uint64_t sequence = 2 * element * PAGE * (uint64_t)pages_of(max_total) *
-                        (uint64_t)c->head_size * (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers;
+    uint64_t sequence = session_kv_bytes(model, (enum precision)common->precision, max_total);
     uint64_t spare = machine_free_memory() / 2;
     while (width > 1 && spare && (uint64_t)width * sequence > spare)
         width--;

@@ -24,7 +24,7 @@ struct common {
     {"backend", OPTION_CHOICE, offsetof(type, member.backend), 0, 0, 0, COMMON_BACKENDS,           \
      "where the model runs"},                                                                      \
     {"precision", OPTION_CHOICE, offsetof(type, member.precision), standard_precision, 0, 0,       \
-     "fp32|bf16", "fp32 is the reference path, bf16 the fast one"},                                \
+     PRECISIONS, "fp32 is the reference path, bf16 the fast one"},                                \
     {"threads", OPTION_INT, offsetof(type, member.threads), 0, 0, 1024, NULL,                      \
      "threads; 0 takes all cores"},                                                                \
     {"isa", OPTION_TEXT, offsetof(type, member.isa), 0, 0, 0, NULL,                                \

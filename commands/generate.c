@@ -41,7 +41,7 @@ static const struct option options[] = {
     {"temperature", OPTION_REAL, FIELD(temperature), 0, 0, 100, NULL, "0 is greedy"},
     {"top-p", OPTION_REAL, FIELD(top_p), 1, 1e-6, 1, NULL,
      "sample from the likeliest tokens that hold this share; 1 is all"},
-    {"batch", OPTION_INT, FIELD(batch), 32, 1, 64, NULL, "sequences in flight with --jsonl"},
+    {"batch", OPTION_INT, FIELD(batch), 32, 1, SESSION_WIDTH, NULL, "sequences in flight with --jsonl"},
     SEED_ROW(struct generate_param, seed),
     COMMON_ROWS(struct generate_param, common, PRECISION_BF16),
     JSON_ROW(struct generate_param, json),
@@ -157,8 +157,6 @@ static bool read_jobs(struct generator *g, struct err *e) {
 
 /* --- answers ------------------------------------------------------------------------ */
 
-static const char *const finish_names[] = {"", "answer", "cap", "numeric"};
-
 static void print_json(const struct generator *g, const struct job *job) {
     struct json_out o = {0};
     json_open(&o, '{');
@@ -180,7 +178,7 @@ static void print_json(const struct generator *g, const struct job *job) {
         else
             json_put_null(&o);
         free(text);
-        json_name(&o, "finish"), json_put_text(&o, finish_names[job->finish]);
+        json_name(&o, "finish"), json_put_text(&o, finish_name(job->finish));
         json_name(&o, "tokens"), json_put_int(&o, job->stats.n_new);
         json_name(&o, "kept"), json_put_int(&o, job->stats.kept);
         json_name(&o, "kv_bytes"), json_put_int(&o, (int64_t)job->stats.kv_bytes_peak);
@@ -264,7 +262,7 @@ static void take_event(struct generator *g, const struct event *event) {
 }
 
 static bool run_jobs(struct generator *g, struct err *e) {
-    struct event events[64];
+    struct event events[SESSION_WIDTH];
     while (g->n_told < g->n_jobs) {
         add_waiting(g);
         int n = session_step(g->session, events);

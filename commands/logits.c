@@ -44,7 +44,7 @@ static void keep_row(void *user, int position, const float *logits) {
 }
 
 static bool decode(struct session *session, const struct request *request, struct err *e) {
-    struct event events[64];
+    struct event events[SESSION_WIDTH];
     if (!session_add(session, request, e))
         return false;
     while (session_active(session))

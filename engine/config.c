@@ -128,7 +128,7 @@ static bool read_heads(const struct source *s, struct config *c) {
     if (c->n_heads % c->n_kv_heads)
         return wrong(s, "num_key_value_heads", "a divisor of num_attention_heads");
     if (get(s, "head_dim") || c->arch->head_size_explicit) {
-        if (!whole(s, "head_dim", 2, 256, &c->head_size))
+        if (!whole(s, "head_dim", 2, MAX_HEAD_SIZE, &c->head_size))
             return false;
     } else {
         if (c->dim % c->n_heads)
@@ -136,10 +136,9 @@ static bool read_heads(const struct source *s, struct config *c) {
                          "a multiple of num_attention_heads, as head_dim is not given");
         c->head_size = c->dim / c->n_heads;
     }
-    if (c->head_size % 2 || c->head_size < 2 || c->head_size > 256)
-        return err_set(s->e, EXIT_CONTENT,
-                       "%s: head size %d: expected an even number from 2 to 256", s->path,
-                       c->head_size);
+    if (c->head_size % 2 || c->head_size < 2 || c->head_size > MAX_HEAD_SIZE)
+        return err_set(s->e, EXIT_CONTENT, "%s: head size %d: expected an even number from 2 to %d",
+                       s->path, c->head_size, MAX_HEAD_SIZE);
     return true;
 }
 

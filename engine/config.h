@@ -10,13 +10,15 @@
 
 enum rope_kind { ROPE_PLAIN, ROPE_LLAMA3 };
 
+enum { MAX_HEAD_SIZE = 256 };
+
 struct config {
     const struct architecture *arch;
     int n_layers;
     int dim;           /* width of the residual stream */
     int n_heads;       /* q heads */
     int n_kv_heads;    /* kv heads; divides n_heads; group = n_heads / n_kv_heads */
-    int head_size;     /* even, at most 256 */
+    int head_size;     /* even, at most MAX_HEAD_SIZE */
     int ffn;           /* width of gate and up */
     int vocab;         /* rows of the embedding, may exceed the tokenizer's ids */
     int max_positions; /* the model's own limit of prompt + decode; a sliding window caps it: up to

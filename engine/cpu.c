@@ -109,7 +109,7 @@ static void decode_head_task(void *context, int task, int thread) {
                              .now = s->position,
                              .key = s->key};
     bool by_rank = s->plan->keys == KEYS_RANK;
-    float *k = k_of(b, i, kv), out[CPU_GROUP * 256];
+    float *k = k_of(b, i, kv), out[CPU_GROUP * MAX_HEAD_SIZE];
     rules_make_room(&step);
     if (by_rank && y->k_norm)
         b->kernels->rmsnorm(k, y->k_norm, c->head_size, c->rms_eps, k);
@@ -152,7 +152,7 @@ static void prefill_head_task(void *context, int kv, int thread) {
                     v_of(b, i, kv));
     }
     for (int i = 0; i < t->m; i++) {
-        float out[CPU_GROUP * 256];
+        float out[CPU_GROUP * MAX_HEAD_SIZE];
         step.now = t->first + i;
         for (int g = 0; g < group; g++)
             prepare_head(b, q_of(b, i, kv * group + g), y->q_norm, step.now);
@@ -204,7 +204,7 @@ static void settle_head_task(void *context, int kv, int thread) {
         for (unsigned bits = from->live[i]; bits; bits &= bits - 1) {
             int slot = __builtin_ctz(bits), at = from->table[i] * PAGE + slot;
             int32_t position = b->prompt.position[at];
-            float k[256], v[256];
+            float k[MAX_HEAD_SIZE], v[MAX_HEAD_SIZE];
             b->kernels->read(pool_page(&b->prompt, from->table[i]), slot, c->head_size, k, v);
             if (s->plan->keys == KEYS_RANK)
                 rope_rotate(k, b->rope + (size_t)position * (size_t)c->head_size, c->head_size, -1,

@@ -9,7 +9,7 @@
 static void fill_rope(struct cpu *b) {
     const struct config *c = config_of(b);
     int d = c->head_size;
-    float frequency[256];
+    float frequency[MAX_HEAD_SIZE / 2];
     config_rope_frequencies(c, frequency);
     for (int p = 0; p < b->max_total; p++)
         for (int i = 0; i < d / 2; i++) {

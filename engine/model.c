@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/hash.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #define LAYER_PREFIX "model.layers."
@@ -210,15 +210,8 @@ static bool check_tensors(const struct model *model, struct err *e) {
 
 /* --- opening -------------------------------------------------------------------------- */
 
-static char *in_folder(const char *folder, const char *name) {
-    size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = must_alloc(size);
-    snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
-
 static bool read_tokenizer(struct model *model, struct err *e) {
-    char *path = in_folder(model->path, "tokenizer.json");
+    char *path = file_join(model->path, "tokenizer.json");
     bool ok = true;
     if (access(path, F_OK) == 0) {
         model->tokenizer = tokenizer_read(path, e);
@@ -234,7 +227,7 @@ static bool read_tokenizer(struct model *model, struct err *e) {
 
 static bool hash_model(struct model *model, struct err *e) {
     char both[2 * (HASH_HEX - 1) + 1];
-    char *path = in_folder(model->path, "config.json");
+    char *path = file_join(model->path, "config.json");
     bool ok = hash_file(path, both, e) && weights_hash(model->weights, both + HASH_HEX - 1, e);
     free(path);
     if (ok)

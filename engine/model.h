@@ -1,6 +1,7 @@
 /* A loaded model: immutable, shared by any number of sessions. */
 #pragma once
 
+#include "base/hash.h"
 #include "engine/config.h"
 #include "engine/tokenizer.h"
 #include "engine/weights.h"
@@ -28,11 +29,11 @@ enum tensor_role {
 
 struct model {
     struct config config;
-    struct weights *weights;     /* owned */
-    struct tokenizer *tokenizer; /* owned; NULL without tokenizer.json (ids still work) */
-    char *path;                  /* owned: as given */
-    char hash[65];               /* of config.json and all weight files */
-    char tokenizer_hash[65];     /* "" without one */
+    struct weights *weights;       /* owned */
+    struct tokenizer *tokenizer;   /* owned; NULL without tokenizer.json (ids still work) */
+    char *path;                    /* owned: as given */
+    char hash[HASH_HEX];           /* of config.json and all weight files */
+    char tokenizer_hash[HASH_HEX]; /* "" without one */
 };
 
 /* Opens a folder: config, tensor list checked against the config (all missing tensors and wrong

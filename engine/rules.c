@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "engine/config.h"
 #include "engine/rope.h"
 
 size_t rules_scratch_init(struct rules_scratch *w, int max_total, int group, size_t page_bytes,
@@ -184,7 +185,7 @@ static void view_rank(const struct head_step *s, struct rules_scratch *w, const 
         int rank = 0;
         for (int b = 0; b < n; b++)
             rank += w->units[b].position < w->units[a].position;
-        float k[256], v[256];
+        float k[MAX_HEAD_SIZE], v[MAX_HEAD_SIZE];
         uint8_t *copy = w->ranked + (size_t)w->units[a].page * s->pool->page_bytes;
         kernels->read(w->pages[w->units[a].page], w->units[a].slot, d, k, v);
         rope_rotate(k, rope + (size_t)rank * d, d, 1, k);

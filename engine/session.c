@@ -37,6 +37,22 @@ struct session {
     int n_active;
 };
 
+const char *precision_name(enum precision precision) {
+    return precision == PRECISION_FP32 ? "fp32" : "bf16";
+}
+
+const char *finish_name(enum finish finish) {
+    static const char *const names[] = {"", "answer", "cap", "numeric"};
+    return names[finish];
+}
+
+uint64_t session_kv_bytes(const struct model *model, enum precision precision, int32_t tokens) {
+    const struct config *c = &model->config;
+    uint64_t element = precision == PRECISION_FP32 ? 4 : 2;
+    return 2 * element * PAGE * (uint64_t)pages_of(tokens) * (uint64_t)c->head_size *
+           (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers;
+}
+
 static const struct backend *const backends[] = {&cpu_backend};
 
 static const struct backend *find_backend(const char *name, struct err *e) {
@@ -52,8 +68,9 @@ struct session *session_open(const struct model *model, const struct session_par
     const struct backend *backend = find_backend(params->backend, e);
     if (!backend)
         return NULL;
-    if (params->width < 1 || params->width > 64) {
-        err_set(e, EXIT_USAGE, "width %d, expected 1 to 64 sequences in flight", params->width);
+    if (params->width < 1 || params->width > SESSION_WIDTH) {
+        err_set(e, EXIT_USAGE, "width %d, expected 1 to %d sequences in flight", params->width,
+                SESSION_WIDTH);
         return NULL;
     }
     if (params->max_total < 1 || params->max_total > model->config.max_positions) {
@@ -248,8 +265,8 @@ int session_step(struct session *s, struct event *events) {
     int told = tell_pending(s, events), n = 0;
     if (told)
         return told;
-    const struct sequence *sequences[64];
-    int rows[64];
+    const struct sequence *sequences[SESSION_WIDTH];
+    int rows[SESSION_WIDTH];
     for (int row = 0; row < s->params.width; row++)
         if (s->members[row].taken) {
             s->members[row].sequence.position++;

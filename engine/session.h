@@ -9,13 +9,17 @@
 #include "engine/model.h"
 #include "engine/policy.h"
 
+enum { SESSION_WIDTH = 64 }; /* the widest session: events[SESSION_WIDTH] takes any step's */
+
 enum precision { PRECISION_FP32, PRECISION_BF16 };
+#define PRECISIONS "fp32|bf16" /* in that order, as an OPTION_CHOICE */
+const char *precision_name(enum precision precision);
 
 struct session_params {
     const char *backend;      /* "cpu" */
     enum precision precision; /* fp32 = the reference path */
     int n_threads;            /* 0 = all cores */
-    int width;                /* sequences in flight at most, 1..64 */
+    int width;                /* sequences in flight at most, 1..SESSION_WIDTH */
     int max_total;            /* longest prompt + max_new of any request */
     uint64_t kv_bytes;        /* size of the page pool; 0 = width sequences of max_total tokens */
     const char *isa;          /* "avx2", "avx512", "avx512bf16"; NULL = the best this machine has */
@@ -44,6 +48,7 @@ struct request {
 };
 
 enum finish { FINISH_NOT, FINISH_ANSWER, FINISH_CAP, FINISH_NUMERIC };
+const char *finish_name(enum finish finish); /* "answer", "cap", "numeric": as stored */
 
 struct sequence_stats {
     int32_t n_prompt, n_new; /* n_new counts generated ids, the end token included */
@@ -86,6 +91,9 @@ void session_drop(struct session *session, int row, struct sequence_stats *stats
  * policies), at most `room`; returns how many it holds. */
 int session_positions(const struct session *session, int row, int layer, int kv_head, int32_t *out,
                       int room);
+
+/* Keys and values of one sequence of so many tokens, in whole pages of the session's KV type. */
+uint64_t session_kv_bytes(const struct model *model, enum precision precision, int32_t tokens);
 
 /* Pool accounting: bytes now, high-water mark, declared workspace (weights not counted). */
 struct session_memory {

@@ -9,21 +9,6 @@
 #include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
 
-/* --- lists ------------------------------------------------------------------------ */
-
-void id_list_add(struct id_list *list, int32_t id) {
-    if (list->count == list->room) {
-        list->room = list->room ? 2 * list->room : 256;
-        list->ids = must_realloc(list->ids, list->room * sizeof *list->ids);
-    }
-    list->ids[list->count++] = id;
-}
-
-void id_list_free(struct id_list *list) {
-    free(list->ids);
-    *list = (struct id_list){0};
-}
-
 /* --- text to ids ------------------------------------------------------------------- */
 
 #define CACHE_SLOTS 4096
@@ -123,11 +108,6 @@ static bool encode_normal(struct encoder *c, const char *text, size_t size) {
     return cut_added(c, &c->tokenizer->normalized, encode_pieces, text, size);
 }
 
-static void add_all(struct id_list *out, const struct id_list *ids) {
-    for (size_t i = 0; i < ids->count; i++)
-        id_list_add(out, ids->ids[i]);
-}
-
 bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size,
                       bool special, struct id_list *out, struct err *e) {
     if (size > TOKENIZER_TEXT)
@@ -148,10 +128,10 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
     if (size > CACHE_TEXT)
         c.cache = must_zalloc(CACHE_SLOTS, sizeof *c.cache);
     if (special)
-        add_all(out, &tokenizer->prefix);
+        id_list_append(out, &tokenizer->prefix);
     bool ok = cut_added(&c, &tokenizer->exact, encode_normal, text, size);
     if (special)
-        add_all(out, &tokenizer->suffix);
+        id_list_append(out, &tokenizer->suffix);
     if (!ok)
         out->count = before;
     free(c.cache);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/id_list.h"
 
 struct tokenizer;
 
@@ -16,13 +17,6 @@ struct tokenizer *tokenizer_read(const char *path, struct err *e);
 struct tokenizer *tokenizer_parse(const char *json, size_t size, const char *name, struct err *e);
 void tokenizer_free(struct tokenizer *tokenizer);       /* NULL is fine */
 int tokenizer_vocab(const struct tokenizer *tokenizer); /* highest id + 1 */
-
-struct id_list {
-    int32_t *ids; /* owned by whoever declared the list (zeroed); free with id_list_free */
-    size_t count, room;
-};
-void id_list_add(struct id_list *list, int32_t id);
-void id_list_free(struct id_list *list);
 
 /* Appends the ids of text. Special spellings in the text become special ids; `special` also adds
  * what the post-processor adds (BOS and the like). Linear time in size. false (EXIT_CONTENT) on

@@ -170,18 +170,13 @@ static bool read_single(struct reader *r, const struct json *p, struct id_list *
                         r->name);
 }
 
-static void join(struct id_list *list, const struct id_list *more) {
-    for (size_t i = 0; i < more->count; i++)
-        id_list_add(list, more->ids[i]);
-}
-
 /* A template in a sequence stands around what the ones before it made. */
 static bool read_template(struct reader *r, const struct json *p) {
     struct id_list before = {0}, behind = {0};
     bool ok = read_single(r, p, &before, &behind);
     if (ok) {
-        join(&before, &r->t->prefix);
-        join(&r->t->suffix, &behind);
+        id_list_append(&before, &r->t->prefix);
+        id_list_append(&r->t->suffix, &behind);
         id_list_free(&r->t->prefix);
         r->t->prefix = before;
     } else {

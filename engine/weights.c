@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/hash.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -33,13 +33,6 @@ struct weights {
 };
 
 /* --- files ------------------------------------------------------------------ */
-
-static char *join(const char *folder, const char *name) {
-    size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = must_alloc(size);
-    snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
 
 static bool open_file(struct file *file, struct err *e) {
     /* O_NONBLOCK: a FIFO must not make us wait for its writer. */
@@ -129,7 +122,8 @@ static bool check_shard_name(const char *folder, const char *index, const char *
         return err_set(e, EXIT_CONTENT,
                        "%s: shard '%.200s': expected the name of a file in the same folder", index,
                        name);
-    char *path = join(folder, name), *root = allowed_root(folder), *target = realpath(path, NULL);
+    char *path = file_join(folder, name), *root = allowed_root(folder),
+         *target = realpath(path, NULL);
     bool ok = root && target && lies_in(root, target);
     if (!target)
         err_errno(e, EXIT_CONTENT, "%s: shard '%.200s'", index, name);
@@ -178,7 +172,7 @@ static bool name_shards(struct weights *w, const char *folder, const char *index
             return err_set(e, EXIT_CONTENT, "%s: more than %d shards", index, MAX_SHARDS);
         if (!check_shard_name(folder, index, places[i].file, e))
             return false;
-        w->files[w->n_files++] = (struct file){.path = join(folder, places[i].file), .fd = -1};
+        w->files[w->n_files++] = (struct file){.path = file_join(folder, places[i].file), .fd = -1};
     }
     return true;
 }
@@ -268,7 +262,7 @@ static bool open_folder(struct weights *w, const char *folder, struct err *e) {
         return err_errno(e, errno == EACCES ? EXIT_ENV : EXIT_USAGE, "%s", folder);
     if (!S_ISDIR(s.st_mode))
         return err_set(e, EXIT_CONTENT, "%s: expected a model folder", folder);
-    char *single = join(folder, SINGLE_NAME), *index = join(folder, INDEX_NAME);
+    char *single = file_join(folder, SINGLE_NAME), *index = file_join(folder, INDEX_NAME);
     bool ok;
     if (lstat(single, &s) == 0)
         ok = open_single(w, single, e);
@@ -368,7 +362,7 @@ bool weights_read(const struct weights *w, const struct tensor *t, int64_t row, 
     return ok || err_in(e, "tensor '%.200s'", t->name);
 }
 
-bool weights_hash(const struct weights *w, char out[65], struct err *e) {
+bool weights_hash(const struct weights *w, char out[HASH_HEX], struct err *e) {
     size_t digits = HASH_HEX - 1;
     char *all = must_alloc((size_t)w->n_files * digits + 1);
     bool ok = true;

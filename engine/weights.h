@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_OTHER /* listed, but cannot be read */ };
 
@@ -43,7 +44,7 @@ bool weights_read(const struct weights *weights, const struct tensor *tensor, in
                   int64_t n_rows, float *out, struct err *e);
 
 /* SHA-256 over the SHA-256 (as hex) of each file, in name order. */
-bool weights_hash(const struct weights *weights, char out[65], struct err *e);
+bool weights_hash(const struct weights *weights, char out[HASH_HEX], struct err *e);
 
 struct tensor_list {
     struct tensor *items; /* in file order; owned with the names; free with tensor_list_free */

@@ -15,17 +15,6 @@ int answer_loop(const int32_t *ids, int n) {
     return 0;
 }
 
-static const char *finish_name(enum finish finish) {
-    switch (finish) {
-    case FINISH_ANSWER:
-        return "answer";
-    case FINISH_NUMERIC:
-        return "numeric";
-    default:
-        return "cap";
-    }
-}
-
 static bool find_sample(const struct workload *w, const struct job *job, struct db *db,
                         struct err *e) {
     struct sample *s = workload_sample(w, job);

@@ -30,7 +30,7 @@ char *cell_config(const struct experiment *x, const struct experiment_cell *cell
     if (identity)
         put_text(&o, "model_sha256", identity->model_sha256);
     json_name(&o, "policy"), json_put_raw(&o, cell->plan.json);
-    put_text(&o, "precision", x->precision == PRECISION_FP32 ? "fp32" : "bf16");
+    put_text(&o, "precision", precision_name(x->precision));
     if (identity)
         put_text(&o, "prompt_variant", identity->prompt_variant);
     json_name(&o, "result_version"), json_put_int(&o, RESULT_VERSION);

@@ -15,7 +15,7 @@
 #include "experiments/progress.h"
 #include "experiments/stop.h"
 
-enum { COMMIT_ROWS = 16, WARM_UP_TOKENS = 32, CHECK_LOOPS_EVERY = 16, MAX_WIDTH = 64 };
+enum { COMMIT_ROWS = 16, WARM_UP_TOKENS = 32, CHECK_LOOPS_EVERY = 16 };
 #define COMMIT_SECONDS 0.5
 
 struct flight {            /* one sequence in the session */
@@ -32,7 +32,7 @@ struct run {
     struct session *session;
     struct db *db;
     int64_t id, *cell_ids;
-    struct flight flights[MAX_WIDTH];
+    struct flight flights[SESSION_WIDTH];
     struct progress progress;
     int uncommitted;    /* rows in the open transaction */
     double transaction; /* clock at its begin */
@@ -141,7 +141,7 @@ static bool take_event(struct run *r, const struct event *event, struct err *e) 
 
 /* Decodes all jobs, or until a signal asks to stop. */
 static bool decode(struct run *r, const struct job *jobs, int n_jobs, struct err *e) {
-    struct event events[MAX_WIDTH];
+    struct event events[SESSION_WIDTH];
     int next = 0;
     while (!stop_requested()) {
         if (!admit(r, jobs, n_jobs, &next, e))
@@ -173,7 +173,7 @@ static bool warm_up(struct run *r, const struct job *job, struct err *e) {
                                                                         : WARM_UP_TOKENS,
                               .ignore_eos = true,
                               .sampling = {0, 1}};
-    struct event event[MAX_WIDTH];
+    struct event event[SESSION_WIDTH];
     if (!session_add(r->session, &request, e))
         return false;
     while (session_step(r->session, event))
@@ -329,7 +329,7 @@ int run_experiment(const struct run_params *params, struct err *e) {
         return e->code;
     r.cell_ids = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.cell_ids);
     int code = run_all(&r, e);
-    for (int i = 0; i < MAX_WIDTH; i++)
+    for (int i = 0; i < SESSION_WIDTH; i++)
         free(r.flights[i].ids);
     progress_close(&r.progress);
     free(r.cell_ids);

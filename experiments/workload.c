@@ -176,7 +176,6 @@ struct sample *workload_sample(const struct workload *w, const struct job *job) 
 
 uint64_t workload_kv_bytes(const struct workload *w, const struct experiment_cell *cell) {
     const struct sample_set *set = &w->sets[cell->dataset];
-    const struct config *c = &w->model->config;
     int32_t most = 0;
     for (int i = 0; i < set->n; i++) {
         int32_t prompt = (int32_t)set->samples[i].prompt.count;
@@ -185,9 +184,7 @@ uint64_t workload_kv_bytes(const struct workload *w, const struct experiment_cel
         capacity = capacity < total ? capacity : total;
         most = capacity > most ? capacity : most;
     }
-    uint64_t element = w->experiment->precision == PRECISION_FP32 ? 4 : 2;
-    return 2 * element * (uint64_t)c->head_size * (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers *
-           (uint64_t)pages_of(most) * PAGE;
+    return session_kv_bytes(w->model, w->experiment->precision, most);
 }
 
 /* --- into the database ---------------------------------------------------------------------- */
@@ -209,7 +206,7 @@ static bool register_cell(const struct workload *w, int index, int64_t model, st
         .top_p = cell->top_p,
         .seed = cell->seed,
         .max_new = cell->max_new,
-        .precision = x->precision == PRECISION_FP32 ? "fp32" : "bf16",
+        .precision = precision_name(x->precision),
         .backend = x->backend,
         .isa = w->isa,
         .width = w->isolated ? x->width : 0,

@@ -1,0 +1,13 @@
+/* A growing list of token ids. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct id_list {
+    int32_t *ids; /* owned by whoever declared the list (zeroed); free with id_list_free */
+    size_t count, room;
+};
+void id_list_add(struct id_list *list, int32_t id);
+void id_list_append(struct id_list *list, const struct id_list *more);
+void id_list_free(struct id_list *list);
