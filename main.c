@@ -6,6 +6,14 @@
 #include "commands/command.h"
 #include "version.h"
 
+/* A full or closed stdout is never success. */
+static int flush(int code) {
+    if (code != EXIT_OK || (fflush(stdout) == 0 && !ferror(stdout)))
+        return code;
+    log_error("stdout could not be written");
+    return EXIT_ENV;
+}
+
 static int usage(FILE *out) {
     fputs("usage: raas COMMAND [options]      (raas COMMAND --help says more)\n\n", out);
     for (const struct command *const *c = all_commands; *c; c++)
@@ -17,10 +25,10 @@ int main(int argc, char **argv) {
     if (argc < 2)
         return usage(stderr);
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))
-        return usage(stdout);
+        return flush(usage(stdout));
     if (!strcmp(argv[1], "--version")) {
         puts("raas " RAAS_COMMIT);
-        return EXIT_OK;
+        return flush(EXIT_OK);
     }
     const struct command *command = command_find(argv[1]);
     if (!command) {
@@ -33,9 +41,5 @@ int main(int argc, char **argv) {
         log_error("%s", e.text);
         return e.code;
     }
-    if (code == EXIT_OK && (fflush(stdout) != 0 || ferror(stdout))) {
-        log_error("stdout could not be written");
-        return EXIT_ENV;
-    }
-    return code;
+    return flush(code);
 }

@@ -75,8 +75,27 @@ static bool write_all(int fd, const char *data, size_t size) {
     return true;
 }
 
+/* What no file can be renamed onto: /dev/null and the like, a pipe. */
+static bool is_device(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+static bool device_write(const char *path, const void *head, size_t head_size, const void *body,
+                         size_t body_size, struct err *e) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write_all(fd, head, head_size) && write_all(fd, body, body_size);
+    if (!ok)
+        err_errno(e, EXIT_ENV, "%s", path);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
 bool file_write(const char *path, const void *head, size_t head_size, const void *body,
                 size_t body_size, struct err *e) {
+    if (is_device(path))
+        return device_write(path, head, head_size, body, body_size, e);
     char *part;
     if (asprintf(&part, "%s.part", path) < 0)
         return err_set(e, EXIT_ENV, "%s: out of memory", path);

@@ -10,8 +10,8 @@
  * (EXIT_CONTENT). */
 char *file_read(const char *path, size_t max_bytes, size_t *size, struct err *e);
 
-/* Writes head then body to PATH.part, syncs, renames onto PATH. false (EXIT_ENV) leaves no .part
- * behind. */
+/* Writes head then body to PATH.part, syncs, renames onto PATH; a device or pipe is written to as
+ * it is, never replaced. false (EXIT_ENV) leaves no .part behind. */
 bool file_write(const char *path, const void *head, size_t head_size, const void *body,
                 size_t body_size, struct err *e);
 

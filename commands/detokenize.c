@@ -98,6 +98,8 @@ static int run(int argc, char **argv, struct err *e) {
         code = tokenizing_lines(tokenizer, &o, answer, o.common.jsonl, e);
     else if (tokenizer && put_text(tokenizer, &o, &ids, &out, e))
         tokenizing_print(&out);
+    else if (tokenizer)
+        e->code = EXIT_USAGE; /* these ids were the command line's */
     tokenizer_free(tokenizer);
     id_list_free(&ids);
     return e->code ? e->code : code;

@@ -96,7 +96,8 @@ static bool list_folder(struct entry_list *list, const char *folder, const char 
         ok = describe(entry, path, e);
     }
     closedir(dir);
-    qsort(list->items, list->count, sizeof *list->items, by_name);
+    if (list->count) /* else there are no items to point at */
+        qsort(list->items, list->count, sizeof *list->items, by_name);
     return ok;
 }
 

@@ -7,6 +7,7 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "experiments/run.h"
+#include "experiments/stop.h"
 
 static const char usage[] = "raas run EXP.json [--scale smoke,full] [--set k=v]... [--out DIR] "
                             "[--limit N] [--shard i/n] [--isolated] [--dry-run] [--quiet]";
@@ -127,6 +128,8 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
     p->dry_run = f->dry_run;
     p->json = f->json;
     log_quiet(f->quiet);
+    if (!f->dry_run) /* before the model loads: a signal then is as good as one later */
+        stop_install();
     int code = run_with_model(f, p, e);
     experiment_free(&experiment);
     return code;

@@ -275,9 +275,11 @@ static bool take_name(struct builder *b, struct err *e) {
     if (!b->values.name && n > 5 && !strcmp(name + n - 5, ".json"))
         name[n - 5] = 0;
     b->out->name = name;
-    return is_plain_name(name) ||
-           err_set(e, EXIT_CONTENT, "%s: name '%.80s': expected letters, digits, '.', '_' or '-'",
-                   settings->path, name);
+    if (is_plain_name(name))
+        return true;
+    const struct setting *said = settings_find(settings, "name");
+    err_set(e, EXIT_CONTENT, "name '%.80s': expected letters, digits, '.', '_' or '-'", name);
+    return said ? settings_blame(settings, said, e) : err_in(e, "%s", settings->path);
 }
 
 static bool build(struct builder *b, struct err *e) {

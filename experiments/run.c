@@ -304,7 +304,6 @@ static int run_all(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
     if (p->dry_run)
         return dry_run(r, e);
-    stop_install();
     r->db = db_open(p->db, DB_WRITE, e);
     if (!r->db || !open_session(r, e) ||
         !workload_plan(&r->work, r->db, p->shard, p->n_shards, e) || !start(r, e))

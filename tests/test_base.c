@@ -2,6 +2,7 @@
 #include <float.h>
 #include <locale.h>
 #include <math.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/home.h"
 #include "base/jsonl.h"
 #include "base/log.h"
 #include "base/npy.h"
@@ -176,6 +178,38 @@ static void test_base_files(void **state) {
     unlink(path);
 }
 
+/* A link stands in for the device: what replaces names would replace the link. */
+static void test_base_files_never_replace_a_device(void **state) {
+    (void)state;
+    struct stat st;
+    struct err e = {0};
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_true(file_write(path, "ab", 2, "c", 1, &e));
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    unlink(path);
+    assert_int_equal(symlink("/dev/full", path), 0);
+    assert_false(file_write(path, "ab", 2, "c", 1, &e));
+    assert_int_equal(e.code, EXIT_ENV);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    unlink(path);
+}
+
+/* Beside the program lies a folder of the same name, of objects. */
+static void test_base_home_is_not_the_build_folder(void **state) {
+    (void)state;
+    char here[PATH_MAX], home[PATH_MAX], file[PATH_MAX + 20];
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir("/"), 0);
+    bool found = home_find("experiments", home, sizeof home);
+    snprintf(file, sizeof file, "%s/demo.json", home);
+    int missing = found ? access(file, R_OK) : -1;
+    assert_int_equal(chdir(here), 0);
+    assert_true(found);
+    assert_int_equal(missing, 0);
+}
+
 static void test_base_hashes(void **state) {
     (void)state;
     char hash[HASH_HEX];
@@ -298,6 +332,8 @@ int main(void) {
         cmocka_unit_test(test_base_utf8_every_code_point),
         cmocka_unit_test(test_base_log_is_plain_lines_off_a_terminal),
         cmocka_unit_test(test_base_files),
+        cmocka_unit_test(test_base_files_never_replace_a_device),
+        cmocka_unit_test(test_base_home_is_not_the_build_folder),
         cmocka_unit_test(test_base_hashes),
         cmocka_unit_test(test_base_jsonl_goes_on_after_a_bad_line),
         cmocka_unit_test(test_base_npy_round_trips),

@@ -166,6 +166,7 @@ static void test_experiment_names_every_mistake(void **state) {
          EXIT_CONTENT,
          {"'precision'", "fp64", "bf16"}},
         {"{" LEMMAS ",\"policy\":\"full\",\"name\":\"a/b\"}", NULL, EXIT_CONTENT, {"a/b"}},
+        {"{" LEMMAS ",\"policy\":\"full\"}", "name=a/b", EXIT_USAGE, {"--set name", "a/b"}},
         {"{" LEMMAS ",\"policy\":\"full\"}", "m=3", EXIT_USAGE, {"--set", "'m'"}},
         {"{" LEMMAS ",\"policy\":\"full\"}", "n", EXIT_USAGE, {"--set", "key=value"}},
         {"{" LEMMAS ",\"policy\":\"full\"}", "n=x", EXIT_USAGE, {"--set n", "number"}},

@@ -44,6 +44,36 @@ static void test_stop_by_a_signal_resumes(void **state) {
     runs_expect_same(db, runs.rows);
 }
 
+/* Whether the process has a handler of its own for SIGTERM. */
+static bool catches_sigterm(pid_t child) {
+    char path[64], line[200];
+    unsigned long long caught = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)child);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        sscanf(line, "SigCgt: %llx", &caught);
+    fclose(f);
+    return caught >> (SIGTERM - 1) & 1;
+}
+
+/* The handlers stand before the model loads, which takes long and needs no database. */
+static void test_stop_by_a_signal_while_the_model_loads(void **state) {
+    (void)state;
+    char db[64];
+    runs_path(db, "early.db");
+    pid_t child = runs_start(
+        (const char *const[]){"run", runs.experiment, "--db", db, "--model", RUNS_MODEL, NULL});
+    double begin = clock_seconds();
+    while (!catches_sigterm(child) && clock_seconds() - begin < 20)
+        usleep(200);
+    kill(child, SIGTERM);
+    runs_expect(runs_end(child), EXIT_SIGNAL);
+    runs_expect_words("stopped with 0 of");
+    runs_expect(RUN(db), EXIT_OK);
+    runs_expect_same(db, runs.rows);
+}
+
 /* Kills at random moments of a run's whole time, start included; each time the same command goes
  * on. A database that is complete before the kills are used up is checked and begun anew. */
 static void test_stop_killed_at_random_moments_ends_with_the_same_table(void **state) {
@@ -112,6 +142,7 @@ static void test_stop_a_full_disk_keeps_what_is_committed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stop_by_a_signal_resumes),
+        cmocka_unit_test(test_stop_by_a_signal_while_the_model_loads),
         cmocka_unit_test(test_stop_killed_at_random_moments_ends_with_the_same_table),
         cmocka_unit_test(test_stop_a_full_disk_keeps_what_is_committed),
     };

@@ -88,7 +88,7 @@ static void test_tokenize_exit_codes(void **state) {
     CLI_FAILS(EXIT_USAGE, "no/such", "tokenize", "--tokenizer", "no/such", "x");
     CLI_FAILS(EXIT_USAGE, "no/such", "tokenize", "--tokenizer", tokenizer, "--jsonl", "no/such");
     CLI_FAILS(EXIT_USAGE, "got '-1'", "detokenize", "--tokenizer", tokenizer, "-1");
-    CLI_FAILS(EXIT_CONTENT, "id 99 at place 0", "detokenize", "--tokenizer", tokenizer, "99");
+    CLI_FAILS(EXIT_USAGE, "id 99 at place 0", "detokenize", "--tokenizer", tokenizer, "99");
     CLI_FAILS(EXIT_CONTENT, "no token for byte 0x7a", "tokenize", "--tokenizer", tokenizer, "z");
     CLI_FAILS(EXIT_CONTENT, "offset 1: invalid UTF-8", "tokenize", "--tokenizer", tokenizer,
               "a\xff");
