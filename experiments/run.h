@@ -22,6 +22,7 @@ struct run_params {
     char *const *argv; /* stored with the run */
 };
 
-/* The caller has called stop_install(). Returns the exit code: EXIT_OK, EXIT_PARTIAL when rows ended in numeric errors, EXIT_SIGNAL when
- * stopped, or that of the error. The table goes to stdout. */
+/* The caller has called stop_install(). Returns the exit code: EXIT_OK, EXIT_PARTIAL when rows
+ * ended in numeric errors, EXIT_SIGNAL when stopped, or that of the error. The table goes to
+ * stdout. */
 int run_experiment(const struct run_params *params, struct err *e);
