@@ -16,7 +16,7 @@ struct comparison {
 
 /* Compares cell `cell` with the policy spelled `reference` (without a budget) under the same model,
  * dataset and settings. Pairs have the same sample and repeat and equal effective budgets; the
- * budget of the reference "full" equals any. */
+ * budget of the reference "full" equals any, and the one answer of a greedy cell any repeat. */
 bool compare_cell(struct db *db, int64_t cell, const char *reference, struct comparison *out,
                   struct err *e);
 

@@ -208,7 +208,7 @@ static void tell_stats(const struct generator *g, const struct job *job) {
                                        "logits that are not finite"};
     const struct sequence_stats *s = &job->stats;
     const char *name = g->plan.policy->name;
-    int fed = s->n_prompt + s->n_new - 1;
+    int fed = s->n_prompt + (s->n_new ? s->n_new - 1 : 0);
     log_info(
         "%s kept %d of %d tokens per layer and KV head (at most %d), KV cache at most %.2f MB, "
         "%llu evictions",

@@ -237,6 +237,33 @@ static void test_table_repeats_are_tested_by_problem(void **state) {
     db_close(rows.db);
 }
 
+/* full answers once, the other draws thrice: all three count, as they do in its accuracy. */
+static void test_table_one_answer_meets_every_repeat(void **state) {
+    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
+    char key[HASH_HEX];
+    rows_begin(&rows);
+    int64_t full = rows_cell(&rows, "full", 0, DB_SHARED);
+    int64_t drawing = rows_cell(&rows, "random", 256, DB_SHARED);
+    for (int i = 0; i < 12; i++) {
+        struct db_result result = rows_result(&rows, drawing, i / 3, i % 3, i % 3 == 0, key);
+        rows_add(&rows, &result);
+        if (i % 3 == 0) {
+            result = rows_result(&rows, full, i / 3, 0, true, key);
+            rows_add(&rows, &result);
+        }
+    }
+    rows_commit(&rows);
+    struct err e = {0};
+    struct results results;
+    assert_true(results_load(rows.db, NULL, "full", &results, &e));
+    const struct comparison *random = &find(&results, "random", 256)->against;
+    assert_int_equal(random->pairs, 12);
+    assert_int_equal(random->only_reference, 8);
+    assert_true(fabs(random->difference + 8. / 12) < 1e-12);
+    results_free(&results);
+    db_close(rows.db);
+}
+
 static void test_table_says_when_there_is_nothing(void **state) {
     struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
     struct err e = {0};
@@ -257,6 +284,7 @@ int main(void) {
         IN_FOLDER(test_table_compares_with_full_and_adjusts),
         IN_FOLDER(test_table_pairs_equal_effective_budgets_only),
         IN_FOLDER(test_table_repeats_are_tested_by_problem),
+        IN_FOLDER(test_table_one_answer_meets_every_repeat),
         IN_FOLDER(test_table_says_when_there_is_nothing),
     };
     return cmocka_run_group_tests_name("table", tests, NULL, NULL);
