@@ -13,14 +13,21 @@ static void make_printable(char *text) {
             *c = '?';
 }
 
+static void write_text(struct err *e, const char *format, va_list args, const char *behind) {
+    vsnprintf(e->text, sizeof e->text, format, args);
+    size_t n = strlen(e->text);
+    if (behind)
+        snprintf(e->text + n, sizeof e->text - n, ": %s", behind);
+    make_printable(e->text);
+}
+
 bool err_set(struct err *e, int code, const char *format, ...) {
     if (!e || e->code)
         return false;
     va_list args;
     va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
+    write_text(e, format, args, NULL);
     va_end(args);
-    make_printable(e->text);
     e->code = code;
     return false;
 }
@@ -31,11 +38,8 @@ bool err_errno(struct err *e, int code, const char *format, ...) {
         return false;
     va_list args;
     va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
+    write_text(e, format, args, strerror(number));
     va_end(args);
-    size_t n = strlen(e->text);
-    snprintf(e->text + n, sizeof e->text - n, ": %s", strerror(number));
-    make_printable(e->text);
     e->code = code;
     return false;
 }
@@ -47,11 +51,8 @@ bool err_in(struct err *e, const char *format, ...) {
     memcpy(old, e->text, sizeof old);
     va_list args;
     va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
+    write_text(e, format, args, old);
     va_end(args);
-    size_t n = strlen(e->text);
-    snprintf(e->text + n, sizeof e->text - n, ": %s", old);
-    make_printable(e->text);
     return false;
 }
 

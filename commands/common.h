@@ -15,6 +15,7 @@ struct common {
     int64_t threads;   /* 0: all cores */
 };
 #define COMMON_BACKENDS "cpu|cuda"
+#define COMMON_RESULTS "results" /* where results lie unless --out or --db say otherwise */
 
 /* Rows for a parameter struct `type` with a field `struct common member`. */
 // clang-format off
@@ -31,6 +32,12 @@ struct common {
      "NAME: instruction set of the fast path: avx2, avx512, avx512bf16 (default: the best here)"}
 #define SEED_ROW(type, member)                                                                     \
     {"seed", OPTION_INT, offsetof(type, member), 0, 0, 0x1p53, NULL, "seed of all random numbers"}
+#define DB_ROW(type, member, what)                                                                 \
+    {"db", OPTION_TEXT, offsetof(type, member), 0, 0, 0, NULL,                                     \
+     "FILE: " what " (default: " COMMON_RESULTS "/raas.db)"}
+#define RUN_ROW(type, member)                                                                      \
+    {"run", OPTION_TEXT, offsetof(type, member), 0, 0, 0, NULL,                                    \
+     "NAME: only the cells of a run: its number, or a name, which stands for its latest run"}
 #define JSON_ROW(type, member)                                                                     \
     {"json", OPTION_BOOL, offsetof(type, member), 0, 0, 1, NULL, "print data for programs"}
 // clang-format on

@@ -13,16 +13,14 @@ struct plot_param {
 
 // clang-format off
 static const struct option options[] = {
-    {"run", OPTION_TEXT, offsetof(struct plot_param, choice.run), 0, 0, 0, NULL,
-     "NAME: only the cells of a run: its number, or a name, which stands for its latest run"},
+    RUN_ROW(struct plot_param, choice.run),
     {"model", OPTION_TEXT, offsetof(struct plot_param, choice.model), 0, 0, 0, NULL,
      "NAME: only this model, spelled as in the table"},
     {"dataset", OPTION_TEXT, offsetof(struct plot_param, choice.dataset), 0, 0, 0, NULL,
      "NAME: only this dataset, spelled as in the table"},
     {"out", OPTION_TEXT, offsetof(struct plot_param, out), 0, 0, 0, NULL,
      "DIR: where the figure, its data and its script go (default: results/plots)"},
-    {"db", OPTION_TEXT, offsetof(struct plot_param, db), 0, 0, 0, NULL,
-     "FILE: database to read (default: results/raas.db)"},
+    DB_ROW(struct plot_param, db, "database to read"),
     OPTION_END,
 };
 // clang-format on
@@ -43,8 +41,8 @@ static int run(int argc, char **argv, struct err *e) {
         return e->code;
     if (n_args != 1)
         return err_set(e, EXIT_USAGE, "expected one figure, see raas list figures"), e->code;
-    const char *out = param.out ? param.out : "results/plots";
-    struct db *db = db_open(param.db ? param.db : "results/raas.db", DB_READ, e);
+    const char *out = param.out ? param.out : COMMON_RESULTS "/plots";
+    struct db *db = db_open(param.db ? param.db : COMMON_RESULTS "/raas.db", DB_READ, e);
     if (db && plot_figure(db, argv[0], &param.choice, out, e))
         printf("%s/%s.svg\n%s/%s.png\n", out, argv[0], out, argv[0]);
     db_close(db);

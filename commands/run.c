@@ -53,8 +53,7 @@ static const struct option options[] = {
      "I/N: does part I of N, from 0; parts do not overlap"},
     {"isolated", OPTION_BOOL, offsetof(struct run_flags, isolated), 0, 0, 1, NULL,
      "times: one cell at a time, warmed up, at least 5 repeats"},
-    {"db", OPTION_TEXT, offsetof(struct run_flags, db), 0, 0, 0, NULL,
-     "FILE: results (default: results/raas.db)"},
+    DB_ROW(struct run_flags, db, "results"),
     {"out", OPTION_TEXT, offsetof(struct run_flags, out), 0, 0, 0, NULL,
      "DIR: folder of the results, for DIR/raas.db"},
     {"dry-run", OPTION_BOOL, offsetof(struct run_flags, dry_run), 0, 0, 1, NULL,
@@ -118,7 +117,7 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
                          &experiment, e))
         return e->code;
     char db[4096];
-    snprintf(db, sizeof db, "%s/raas.db", f->out ? f->out : "results");
+    snprintf(db, sizeof db, "%s/raas.db", f->out ? f->out : COMMON_RESULTS);
     p->experiment = &experiment;
     p->db = f->db ? f->db : db;
     p->isa = f->isa;

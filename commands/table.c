@@ -13,15 +13,13 @@ struct table_param {
 
 // clang-format off
 static const struct option options[] = {
-    {"run", OPTION_TEXT, offsetof(struct table_param, run), 0, 0, 0, NULL,
-     "NAME: only the cells of a run: its number, or a name, which stands for its latest run"},
+    RUN_ROW(struct table_param, run),
     {"format", OPTION_CHOICE, offsetof(struct table_param, format), 0, 0, 0, TABLE_FORMATS,
      "csv has the columns of view v_accuracy, json the comparison as well"},
     JSON_ROW(struct table_param, json),
     {"reference", OPTION_TEXT, offsetof(struct table_param, reference), 0, 0, 0, NULL,
      "POLICY: what the others are compared with, at equal effective budgets (default: full)"},
-    {"db", OPTION_TEXT, offsetof(struct table_param, db), 0, 0, 0, NULL,
-     "FILE: database to read (default: results/raas.db)"},
+    DB_ROW(struct table_param, db, "database to read"),
     OPTION_END,
 };
 // clang-format on
@@ -39,7 +37,7 @@ static int run(int argc, char **argv, struct err *e) {
     struct table_param param;
     if (!common_argv(options, &param, usage, about, argc, argv, e))
         return e->code;
-    struct db *db = db_open(param.db ? param.db : "results/raas.db", DB_READ, e);
+    struct db *db = db_open(param.db ? param.db : COMMON_RESULTS "/raas.db", DB_READ, e);
     if (!db)
         return e->code;
     enum table_format format = param.json ? TABLE_JSON : (enum table_format)param.format;

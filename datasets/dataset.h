@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/option.h"
 
 struct span { /* bytes [from, to) of the solution; see design of `raas gen lemmas` */
@@ -43,4 +44,20 @@ struct dataset {
 
 /* All datasets, in name order, NULL-ended. Generated from the folder by the build. */
 extern const struct dataset *const all_datasets[];
-const struct dataset *dataset_find(const char *name);
+const struct dataset *dataset_find(const char *name); /* NULL if unknown */
+
+/* A dataset with its options. */
+struct dataset_choice {
+    const struct dataset *dataset;
+    void *param;    /* owned: free() it */
+    char name[160]; /* canonical spelling: "lemmas:steps=24" */
+    char json[600]; /* all options */
+};
+
+/* "lemmas:steps=24,seed=3" -> choice. Errors (EXIT_USAGE) name the dataset, the key and what was
+ * expected; nothing has to be freed then. */
+bool dataset_parse(const char *text, struct dataset_choice *out, struct err *e);
+
+/* SHA-256 over a dataset's options and its first problems: changes when its file or its generator
+ * does. */
+bool dataset_sha256(const struct dataset_choice *choice, char out[HASH_HEX], struct err *e);

@@ -4,7 +4,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/home.h"
 
 /* glob would read a '[' in the folder's own name as a pattern. */
 static void quote(const char *folder, char *out, size_t size) {
@@ -34,22 +35,14 @@ static bool look_in(const char *folder, char *out, size_t size) {
 }
 
 bool model_default_path(char *out, size_t size, struct err *e) {
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 3; up++) {
-        char *slash = strrchr(self, '/');
-        if (!slash)
-            break;
-        *slash = 0;
-        if (look_in(self, out, size))
+    char folder[PATH_MAX];
+    for (int place = 0; home_folder(place, folder, sizeof folder); place++)
+        if (*folder && look_in(folder, out, size))
             return true;
-    }
-    if (look_in(".", out, size))
-        return true;
-    return err_set(e, EXIT_USAGE,
-                   "no embedded model (models/lemmas-*) beside the program or in the "
-                   "working directory; name a model with --model");
+    return err_set(
+        e, EXIT_USAGE,
+        "no embedded model (models/lemmas-*) in the working folder or beside the program; "
+        "name a model with --model");
 }
 
 const char *model_path_or_default(const char *path, char *out, size_t size, struct err *e) {

@@ -104,38 +104,17 @@ static bool expand_list(struct builder *b, const char *key, spec_take *take, str
 }
 
 static bool take_dataset(void *context, const char *spec, struct err *e) {
-    struct builder *b = context;
-    char name[32];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(spec, ":"), spec);
-    const struct dataset *dataset = dataset_find(name);
-    if (!dataset) {
-        char list[200] = "";
-        size_t n = 0;
-        for (const struct dataset *const *d = all_datasets; *d && n < sizeof list; d++)
-            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*d)->name);
-        return err_set(e, EXIT_CONTENT, "unknown dataset '%s'; expected one of %s", name, list);
-    }
-    struct experiment_dataset d = {.dataset = dataset};
-    char what[48], spelled[120];
-    const char *colon = strchr(spec, ':');
-    snprintf(what, sizeof what, "dataset %s", name);
-    d.param = must_zalloc(1, dataset->param_size);
-    option_defaults(dataset->options, d.param);
-    if (!option_parse(dataset->options, d.param, what, colon ? colon + 1 : "", e)) {
-        free(d.param);
+    struct experiment *x = ((struct builder *)context)->out;
+    struct dataset_choice choice;
+    if (!dataset_parse(spec, &choice, e))
         return false;
-    }
-    option_spell(dataset->options, d.param, NULL, spelled, sizeof spelled);
-    snprintf(d.name, sizeof d.name, "%s%s%s", name, *spelled ? ":" : "", spelled);
-    option_json(dataset->options, d.param, d.json, sizeof d.json);
-    struct experiment *x = b->out;
     for (int i = 0; i < x->n_datasets; i++)
-        if (x->datasets[i].dataset == dataset && !strcmp(x->datasets[i].json, d.json)) {
-            free(d.param);
+        if (x->datasets[i].dataset == choice.dataset && !strcmp(x->datasets[i].json, choice.json)) {
+            free(choice.param);
             return true;
         }
-    x->datasets = must_realloc(x->datasets, (size_t)(x->n_datasets + 1) * sizeof d);
-    x->datasets[x->n_datasets++] = d;
+    x->datasets = must_realloc(x->datasets, (size_t)(x->n_datasets + 1) * sizeof choice);
+    x->datasets[x->n_datasets++] = choice;
     return true;
 }
 

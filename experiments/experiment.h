@@ -35,13 +35,6 @@
 #include "engine/policy.h"
 #include "engine/session.h"
 
-struct experiment_dataset {
-    const struct dataset *dataset;
-    void *param;    /* owned */
-    char name[160]; /* canonical spelling: "lemmas:steps=24" */
-    char json[600]; /* all options */
-};
-
 struct experiment_cell {
     int dataset;      /* index into experiment.datasets */
     struct plan plan; /* borrowed by the sequences of the cell */
@@ -57,7 +50,7 @@ struct experiment {
     enum precision precision;
     const char *backend; /* "cpu" */
     bool stop_loops;
-    struct experiment_dataset *datasets;
+    struct dataset_choice *datasets;
     int n_datasets;
     struct experiment_cell *cells; /* in the order of the file; never moved after experiment_read */
     int n_cells;

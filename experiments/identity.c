@@ -6,8 +6,6 @@
 
 #include "base/json.h"
 
-enum { FINGERPRINT_PROBLEMS = 8 };
-
 static void put_text(struct json_out *o, const char *key, const char *text) {
     json_name(o, key);
     if (text)
@@ -62,29 +60,4 @@ int job_shard(const char *plan_config, const char *sample, int repeat, int n_sha
     free(o.text);
     hex[8] = 0;
     return (int)(strtoul(hex, NULL, 16) % (unsigned long)n_shards);
-}
-
-bool dataset_sha256(const struct experiment_dataset *d, char out[HASH_HEX], struct err *e) {
-    int64_t count = d->dataset->count(d->param, e);
-    if (count < 0)
-        return false;
-    struct json_out o = {0};
-    json_open(&o, '[');
-    json_put_text(&o, d->json);
-    bool ok = true;
-    for (int64_t i = 0; ok && i < count && i < FINGERPRINT_PROBLEMS; i++) {
-        struct problem problem = {0};
-        ok = d->dataset->get(d->param, i, &problem, e);
-        if (ok) {
-            json_put_text(&o, problem.id);
-            json_put_text(&o, problem.prompt);
-            json_put_text(&o, problem.answer);
-        }
-        problem_free(&problem);
-    }
-    json_close(&o, ']');
-    if (ok)
-        hash_bytes(o.text, o.size, out);
-    free(o.text);
-    return ok;
 }

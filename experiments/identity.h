@@ -23,7 +23,3 @@ char *cell_config(const struct experiment *experiment, const struct experiment_c
 /* The shard, of n, that runs a job: depends on nothing but the job, so adding cells moves no
  * other. */
 int job_shard(const char *plan_config, const char *sample, int repeat, int n_shards);
-
-/* SHA-256 over a dataset's options and its first problems: changes when its file or its generator
- * does. */
-bool dataset_sha256(const struct experiment_dataset *dataset, char out[HASH_HEX], struct err *e);

@@ -37,7 +37,7 @@ static int64_t longest_max_new(const struct experiment *x, int dataset) {
 }
 
 static bool read_set(struct workload *w, int index, int64_t limit, struct err *e) {
-    const struct experiment_dataset *d = &w->experiment->datasets[index];
+    const struct dataset_choice *d = &w->experiment->datasets[index];
     struct sample_set *set = &w->sets[index];
     int64_t n = w->experiment->n, count = d->dataset->count(d->param, e);
     if (count < 0 || !dataset_sha256(d, set->sha256, e))
