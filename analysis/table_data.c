@@ -93,26 +93,16 @@ static void json_comparison(const struct comparison *against, const char *refere
         return;
     }
     json_open(json, '{');
-    json_name(json, "reference");
-    json_put_text(json, reference);
-    json_name(json, "pairs");
-    json_put_int(json, against->pairs);
-    json_name(json, "only_policy");
-    json_put_int(json, against->only_cell);
-    json_name(json, "only_reference");
-    json_put_int(json, against->only_reference);
-    json_name(json, "difference");
-    json_put_real(json, against->difference);
-    json_name(json, "lo");
-    json_put_real(json, against->ci.lo);
-    json_name(json, "hi");
-    json_put_real(json, against->ci.hi);
-    json_name(json, "p");
-    json_put_real(json, against->p);
-    json_name(json, "p_holm");
-    json_put_real(json, against->p_holm);
-    json_name(json, "verdict");
-    json_put_text(json, compare_verdict(against));
+    json_add_text(json, "reference", reference);
+    json_add_int(json, "pairs", against->pairs);
+    json_add_int(json, "only_policy", against->only_cell);
+    json_add_int(json, "only_reference", against->only_reference);
+    json_add_real(json, "difference", against->difference);
+    json_add_real(json, "lo", against->ci.lo);
+    json_add_real(json, "hi", against->ci.hi);
+    json_add_real(json, "p", against->p);
+    json_add_real(json, "p_holm", against->p_holm);
+    json_add_text(json, "verdict", compare_verdict(against));
     json_close(json, '}');
 }
 

@@ -50,10 +50,17 @@ struct json_out {
 void json_open(struct json_out *o, char bracket);  /* '{' or '[' */
 void json_close(struct json_out *o, char bracket); /* '}' or ']' */
 void json_name(struct json_out *o, const char *key);
-void json_put_text(struct json_out *o, const char *text);
+void json_put_text(struct json_out *o, const char *text); /* NULL: null */
 void json_put_bytes(struct json_out *o, const char *text, size_t size);
 void json_put_int(struct json_out *o, int64_t value);
 void json_put_real(struct json_out *o, double value); /* shortest exact; null when not finite */
 void json_put_bool(struct json_out *o, bool value);
 void json_put_null(struct json_out *o);
 void json_put_raw(struct json_out *o, const char *json); /* an already encoded value */
+
+/* A member: json_name and the value behind it. */
+void json_add_text(struct json_out *o, const char *key, const char *text);
+void json_add_int(struct json_out *o, const char *key, int64_t value);
+void json_add_real(struct json_out *o, const char *key, double value);
+void json_add_bool(struct json_out *o, const char *key, bool value);
+void json_add_raw(struct json_out *o, const char *key, const char *json);

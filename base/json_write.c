@@ -76,7 +76,12 @@ void json_put_bytes(struct json_out *o, const char *text, size_t size) {
     quote(o, text, size);
 }
 
-void json_put_text(struct json_out *o, const char *text) { json_put_bytes(o, text, strlen(text)); }
+void json_put_text(struct json_out *o, const char *text) {
+    if (text)
+        json_put_bytes(o, text, strlen(text));
+    else
+        json_put_null(o);
+}
 
 void json_put_int(struct json_out *o, int64_t value) {
     char text[24];
@@ -96,4 +101,25 @@ void json_put_null(struct json_out *o) { json_put_raw(o, "null"); }
 void json_put_raw(struct json_out *o, const char *json) {
     before_value(o);
     append(o, json, strlen(json));
+}
+
+void json_add_text(struct json_out *o, const char *key, const char *text) {
+    json_name(o, key);
+    json_put_text(o, text);
+}
+void json_add_int(struct json_out *o, const char *key, int64_t value) {
+    json_name(o, key);
+    json_put_int(o, value);
+}
+void json_add_real(struct json_out *o, const char *key, double value) {
+    json_name(o, key);
+    json_put_real(o, value);
+}
+void json_add_bool(struct json_out *o, const char *key, bool value) {
+    json_name(o, key);
+    json_put_bool(o, value);
+}
+void json_add_raw(struct json_out *o, const char *key, const char *json) {
+    json_name(o, key);
+    json_put_raw(o, json);
 }

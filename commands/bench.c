@@ -253,31 +253,29 @@ static void print_csv(const struct run *r) {
     }
 }
 
-static void put_real(struct json_out *o, const char *name, double value) {
-    json_name(o, name), json_put_real(o, value);
-}
-static void put_int(struct json_out *o, const char *name, int value) {
-    json_name(o, name), json_put_int(o, value);
-}
-
 static void print_json(const struct run *r, double peak) {
     struct json_out o = {0};
     json_open(&o, '{');
-    json_name(&o, "model"), json_put_text(&o, r->model->path);
-    json_name(&o, "isa"), json_put_text(&o, r->kernels->isa);
-    put_int(&o, "threads", r->threads);
-    put_real(&o, "peak_gflops", peak / 1e9);
+    json_add_text(&o, "model", r->model->path);
+    json_add_text(&o, "isa", r->kernels->isa);
+    json_add_int(&o, "threads", r->threads);
+    json_add_real(&o, "peak_gflops", peak / 1e9);
     json_name(&o, "cases"), json_open(&o, '[');
     for (int i = 0; i < r->n_results; i++) {
         const struct result *x = &r->results[i];
         json_open(&o, '{');
-        json_name(&o, "policy"), json_put_text(&o, x->policy);
-        put_int(&o, "batch", x->batch), put_int(&o, "context", x->context);
-        put_int(&o, "kept", x->kept), put_real(&o, "tokens_per_s", x->batch / x->step);
-        put_real(&o, "step_ms", x->step * 1e3), put_real(&o, "floor_ms", x->floor * 1e3);
-        put_real(&o, "ratio", x->ratio);
-        put_real(&o, "weight_mb", x->weight_bytes / 1e6), put_real(&o, "kv_mb", x->kv_bytes / 1e6);
-        put_real(&o, "matmul_gflops", x->matmul / 1e9), put_real(&o, "read_gbs", x->read / 1e9);
+        json_add_text(&o, "policy", x->policy);
+        json_add_int(&o, "batch", x->batch);
+        json_add_int(&o, "context", x->context);
+        json_add_int(&o, "kept", x->kept);
+        json_add_real(&o, "tokens_per_s", x->batch / x->step);
+        json_add_real(&o, "step_ms", x->step * 1e3);
+        json_add_real(&o, "floor_ms", x->floor * 1e3);
+        json_add_real(&o, "ratio", x->ratio);
+        json_add_real(&o, "weight_mb", x->weight_bytes / 1e6);
+        json_add_real(&o, "kv_mb", x->kv_bytes / 1e6);
+        json_add_real(&o, "matmul_gflops", x->matmul / 1e9);
+        json_add_real(&o, "read_gbs", x->read / 1e9);
         json_close(&o, '}');
     }
     json_close(&o, ']'), json_close(&o, '}');

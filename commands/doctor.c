@@ -198,14 +198,14 @@ static void print_text(const struct checkup *up) {
 static void print_json(const struct checkup *up) {
     struct json_out o = {0};
     json_open(&o, '{');
-    json_name(&o, "ok"), json_put_bool(&o, up->code == 0);
+    json_add_bool(&o, "ok", up->code == 0);
     json_name(&o, "checks");
     json_open(&o, '[');
     for (int i = 0; i < up->count; i++) {
         json_open(&o, '{');
-        json_name(&o, "name"), json_put_text(&o, up->checks[i].name);
-        json_name(&o, "state"), json_put_text(&o, state_names[up->checks[i].state]);
-        json_name(&o, "text"), json_put_text(&o, up->checks[i].text);
+        json_add_text(&o, "name", up->checks[i].name);
+        json_add_text(&o, "state", state_names[up->checks[i].state]);
+        json_add_text(&o, "text", up->checks[i].text);
         json_close(&o, '}');
     }
     json_close(&o, ']');

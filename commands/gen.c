@@ -52,14 +52,10 @@ static void put_spans(struct json_out *o, const struct span *spans, int n, bool 
 
 static void put_problem(struct json_out *o, const struct problem *p) {
     json_open(o, '{');
-    json_name(o, "id");
-    json_put_text(o, p->id);
-    json_name(o, "prompt");
-    json_put_text(o, p->prompt);
-    json_name(o, "solution");
-    json_put_text(o, p->solution);
-    json_name(o, "answer");
-    json_put_text(o, p->answer);
+    json_add_text(o, "id", p->id);
+    json_add_text(o, "prompt", p->prompt);
+    json_add_text(o, "solution", p->solution);
+    json_add_text(o, "answer", p->answer);
     json_name(o, "labels");
     json_open(o, '{');
     json_name(o, "deps");

@@ -161,7 +161,7 @@ static void print_json(const struct generator *g, const struct job *job) {
     struct json_out o = {0};
     json_open(&o, '{');
     if (job->error.code) {
-        json_name(&o, "error"), json_put_text(&o, job->error.text);
+        json_add_text(&o, "error", job->error.text);
     } else {
         size_t size;
         json_name(&o, "ids");
@@ -178,10 +178,10 @@ static void print_json(const struct generator *g, const struct job *job) {
         else
             json_put_null(&o);
         free(text);
-        json_name(&o, "finish"), json_put_text(&o, finish_name(job->finish));
-        json_name(&o, "tokens"), json_put_int(&o, job->stats.n_new);
-        json_name(&o, "kept"), json_put_int(&o, job->stats.kept);
-        json_name(&o, "kv_bytes"), json_put_int(&o, (int64_t)job->stats.kv_bytes_peak);
+        json_add_text(&o, "finish", finish_name(job->finish));
+        json_add_int(&o, "tokens", job->stats.n_new);
+        json_add_int(&o, "kept", job->stats.kept);
+        json_add_int(&o, "kv_bytes", (int64_t)job->stats.kv_bytes_peak);
     }
     json_close(&o, '}');
     puts(o.text);

@@ -158,8 +158,8 @@ static int choice(const char *choices, int index, const char **name) {
 static void put_option(struct json_out *o, const struct option *option) {
     bool number = option->type == OPTION_INT || option->type == OPTION_REAL;
     json_open(o, '{');
-    json_name(o, "name"), json_put_text(o, option->name);
-    json_name(o, "type"), json_put_text(o, type_names[option->type]);
+    json_add_text(o, "name", option->name);
+    json_add_text(o, "type", type_names[option->type]);
     json_name(o, "default");
     if (number) {
         json_put_real(o, option->standard);
@@ -182,19 +182,19 @@ static void put_option(struct json_out *o, const struct option *option) {
     } else {
         json_put_null(o);
     }
-    json_name(o, "help"), json_put_text(o, option->help);
+    json_add_text(o, "help", option->help);
     json_close(o, '}');
 }
 
 static void put_entry(struct json_out *o, const struct entry *entry) {
     json_open(o, '{');
-    json_name(o, "name"), json_put_text(o, entry->name);
-    json_name(o, "path"), json_put_text(o, entry->path);
-    json_name(o, "summary"), json_put_text(o, entry->summary);
+    json_add_text(o, "name", entry->name);
+    json_add_text(o, "path", entry->path);
+    json_add_text(o, "summary", entry->summary);
     if (entry->plan) {
-        json_name(o, "source"), json_put_text(o, entry->plan->policy->source);
-        json_name(o, "evicts"), json_put_bool(o, entry->plan->evict != UNIT_NONE);
-        json_name(o, "selects"), json_put_bool(o, entry->plan->select != UNIT_NONE);
+        json_add_text(o, "source", entry->plan->policy->source);
+        json_add_bool(o, "evicts", entry->plan->evict != UNIT_NONE);
+        json_add_bool(o, "selects", entry->plan->select != UNIT_NONE);
     }
     if (entry->options) {
         json_name(o, "options");

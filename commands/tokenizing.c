@@ -26,8 +26,7 @@ void tokenizing_print(struct json_out *out) {
 static void print_error(const struct err *e) {
     struct json_out out = {0};
     json_open(&out, '{');
-    json_name(&out, "error");
-    json_put_text(&out, e->text);
+    json_add_text(&out, "error", e->text);
     json_close(&out, '}');
     tokenizing_print(&out);
 }

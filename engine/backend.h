@@ -12,7 +12,7 @@ struct sequence {
     int32_t position; /* tokens fed so far = position of the next one */
     int32_t next;     /* id to feed in the next step */
     uint64_t key;
-    bool wants_logits; /* all prefill positions too */
+    /* after every position of the prompt, where not NULL */
     void (*on_logits)(void *user, int position, const float *logits);
     void *user;
 };

@@ -242,10 +242,10 @@ static const float *cpu_prefill(void *backend, int row, const struct sequence *s
         pool_run(b->threads, c->n_kv_heads, settle_head_task, &t);
     }
     t.m = 1;
-    for (int i = s->wants_logits ? 0 : s->n_prompt - 1; i < s->n_prompt; i++) {
+    for (int i = s->on_logits ? 0 : s->n_prompt - 1; i < s->n_prompt; i++) {
         t.x = b->prompt_x + (size_t)i * dim;
         final_logits(&t);
-        if (s->wants_logits)
+        if (s->on_logits)
             s->on_logits(s->user, i, b->logits);
     }
     return b->logits;

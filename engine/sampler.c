@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/rng.h"
 
 void sampler_init(struct sampler *s, int vocab) {

@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-#include "engine/session.h"
+struct sampling {
+    float temperature; /* 0 = greedy */
+    float top_p;       /* (0, 1]; 1 = off */
+};
 
 /* Scratch for one draw: [vocab] ids and weights. Owned by the session. */
 struct sampler {

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "engine/backend.h"
-#include "engine/sampler.h"
 
 struct member {          /* one row of the batch */
     bool taken, pending; /* pending: the first id waits to be told */
@@ -193,7 +192,6 @@ static void join(struct session *s, struct member *m, const struct request *r, i
                           .capacity = plan_capacity(r->plan, r->n_ids, (int32_t)total_fed(r)),
                           .position = r->n_ids - 1,
                           .key = r->key,
-                          .wants_logits = r->on_logits != NULL,
                           .on_logits = r->on_logits,
                           .user = r->user};
     m->stats = (struct sequence_stats){.n_prompt = r->n_ids, .capacity = m->sequence.capacity};

@@ -8,6 +8,7 @@
 
 #include "engine/model.h"
 #include "engine/policy.h"
+#include "engine/sampler.h"
 
 enum { SESSION_WIDTH = 64 }; /* the widest session: events[SESSION_WIDTH] takes any step's */
 
@@ -23,11 +24,6 @@ struct session_params {
     int max_total;            /* longest prompt + max_new of any request */
     uint64_t kv_bytes;        /* size of the page pool; 0 = width sequences of max_total tokens */
     const char *isa;          /* "avx2", "avx512", "avx512bf16"; NULL = the best this machine has */
-};
-
-struct sampling {
-    float temperature; /* 0 = greedy */
-    float top_p;       /* (0, 1]; 1 = off */
 };
 
 struct request {

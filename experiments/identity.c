@@ -6,44 +6,36 @@
 
 #include "base/json.h"
 
-static void put_text(struct json_out *o, const char *key, const char *text) {
-    json_name(o, key);
-    if (text)
-        json_put_text(o, text);
-    else
-        json_put_null(o);
-}
-
 char *cell_config(const struct experiment *x, const struct experiment_cell *cell,
                   const struct cell_identity *identity) {
     struct json_out o = {0};
     json_open(&o, '{');
-    put_text(&o, "backend", x->backend);
-    put_text(&o, "dataset", x->datasets[cell->dataset].name);
+    json_add_text(&o, "backend", x->backend);
+    json_add_text(&o, "dataset", x->datasets[cell->dataset].name);
     if (identity) {
-        put_text(&o, "dataset_sha256", identity->dataset_sha256);
-        put_text(&o, "isa", identity->isa);
+        json_add_text(&o, "dataset_sha256", identity->dataset_sha256);
+        json_add_text(&o, "isa", identity->isa);
     }
-    json_name(&o, "max_new"), json_put_int(&o, cell->max_new);
+    json_add_int(&o, "max_new", cell->max_new);
     if (identity)
-        put_text(&o, "model_sha256", identity->model_sha256);
-    json_name(&o, "policy"), json_put_raw(&o, cell->plan.json);
-    put_text(&o, "precision", precision_name(x->precision));
+        json_add_text(&o, "model_sha256", identity->model_sha256);
+    json_add_raw(&o, "policy", cell->plan.json);
+    json_add_text(&o, "precision", precision_name(x->precision));
     if (identity)
-        put_text(&o, "prompt_variant", identity->prompt_variant);
-    json_name(&o, "result_version"), json_put_int(&o, RESULT_VERSION);
-    json_name(&o, "seed"), json_put_int(&o, cell->seed);
-    json_name(&o, "stop_loops"), json_put_bool(&o, x->stop_loops);
-    json_name(&o, "temperature"), json_put_real(&o, cell->temperature);
+        json_add_text(&o, "prompt_variant", identity->prompt_variant);
+    json_add_int(&o, "result_version", RESULT_VERSION);
+    json_add_int(&o, "seed", cell->seed);
+    json_add_bool(&o, "stop_loops", x->stop_loops);
+    json_add_real(&o, "temperature", cell->temperature);
     if (identity) {
-        put_text(&o, "template_sha256", identity->template_sha256);
+        json_add_text(&o, "template_sha256", identity->template_sha256);
         if (identity->isolated)
-            put_text(&o, "timing", "isolated");
-        put_text(&o, "tokenizer_sha256", identity->tokenizer_sha256);
+            json_add_text(&o, "timing", "isolated");
+        json_add_text(&o, "tokenizer_sha256", identity->tokenizer_sha256);
     }
-    json_name(&o, "top_p"), json_put_real(&o, cell->top_p);
+    json_add_real(&o, "top_p", cell->top_p);
     if (identity && identity->isolated)
-        json_name(&o, "width"), json_put_int(&o, x->width);
+        json_add_int(&o, "width", x->width);
     json_close(&o, '}');
     return o.text;
 }

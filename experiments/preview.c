@@ -36,33 +36,28 @@ static void print_text(const struct workload *w, const struct session_memory *m)
            (double)m->workspace_bytes / 1e6);
 }
 
-static void put_int(struct json_out *o, const char *key, uint64_t value) {
-    json_name(o, key);
-    json_put_int(o, (int64_t)value);
-}
-
 static void print_json(const struct workload *w, const struct session_memory *m) {
     const struct experiment *x = w->experiment;
     struct json_out o = {0};
     json_open(&o, '{');
-    json_name(&o, "name"), json_put_text(&o, x->name);
-    json_name(&o, "experiment"), json_put_raw(&o, x->json);
-    json_name(&o, "isa"), json_put_text(&o, w->isa);
+    json_add_text(&o, "name", x->name);
+    json_add_raw(&o, "experiment", x->json);
+    json_add_text(&o, "isa", w->isa);
     json_name(&o, "cells"), json_open(&o, '[');
     for (int c = 0; c < x->n_cells; c++) {
         json_open(&o, '{');
-        json_name(&o, "dataset"), json_put_text(&o, x->datasets[x->cells[c].dataset].name);
-        json_name(&o, "policy"), json_put_raw(&o, x->cells[c].plan.json);
-        put_int(&o, "planned", (uint64_t)w->planned[c]);
-        put_int(&o, "done", (uint64_t)w->done[c]);
-        put_int(&o, "kv_bytes", workload_kv_bytes(w, &x->cells[c]));
-        json_name(&o, "config"), json_put_raw(&o, w->configs[c]);
+        json_add_text(&o, "dataset", x->datasets[x->cells[c].dataset].name);
+        json_add_raw(&o, "policy", x->cells[c].plan.json);
+        json_add_int(&o, "planned", w->planned[c]);
+        json_add_int(&o, "done", w->done[c]);
+        json_add_int(&o, "kv_bytes", (int64_t)workload_kv_bytes(w, &x->cells[c]));
+        json_add_raw(&o, "config", w->configs[c]);
         json_close(&o, '}');
     }
     json_close(&o, ']');
-    put_int(&o, "weight_bytes", m->weight_bytes);
-    put_int(&o, "kv_bytes", largest_batch(w));
-    put_int(&o, "workspace_bytes", m->workspace_bytes);
+    json_add_int(&o, "weight_bytes", (int64_t)m->weight_bytes);
+    json_add_int(&o, "kv_bytes", (int64_t)largest_batch(w));
+    json_add_int(&o, "workspace_bytes", (int64_t)m->workspace_bytes);
     json_close(&o, '}');
     puts(o.text);
     free(o.text);

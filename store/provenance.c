@@ -59,14 +59,10 @@ static char *libraries_json(void) {
     pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
     struct json_out out = {0};
     json_open(&out, '{');
-    json_name(&out, "glibc");
-    json_put_text(&out, gnu_get_libc_version());
-    json_name(&out, "pcre2");
-    json_put_text(&out, pcre2);
-    json_name(&out, "sqlite");
-    json_put_text(&out, db_library());
-    json_name(&out, "utf8proc");
-    json_put_text(&out, utf8proc_version());
+    json_add_text(&out, "glibc", gnu_get_libc_version());
+    json_add_text(&out, "pcre2", pcre2);
+    json_add_text(&out, "sqlite", db_library());
+    json_add_text(&out, "utf8proc", utf8proc_version());
     json_close(&out, '}');
     return out.text;
 }
