@@ -226,12 +226,15 @@ static bool read_tokenizer(struct model *model, struct err *e) {
 }
 
 static bool hash_model(struct model *model, struct err *e) {
-    char both[2 * (HASH_HEX - 1) + 1];
-    char *path = file_join(model->path, "config.json");
-    bool ok = hash_file(path, both, e) && weights_hash(model->weights, both + HASH_HEX - 1, e);
-    free(path);
+    char all[3 * (HASH_HEX - 1) + 1];
+    char *config = file_join(model->path, "config.json");
+    char *generation = file_join(model->path, "generation_config.json"); /* may add end tokens */
+    bool ok = hash_file(config, all, e) && weights_hash(model->weights, all + HASH_HEX - 1, e) &&
+              (access(generation, F_OK) != 0 || hash_file(generation, all + 2 * (HASH_HEX - 1), e));
+    free(config);
+    free(generation);
     if (ok)
-        hash_bytes(both, sizeof both - 1, model->hash);
+        hash_bytes(all, strlen(all), model->hash);
     return ok;
 }
 

@@ -32,7 +32,7 @@ struct model {
     struct weights *weights;       /* owned */
     struct tokenizer *tokenizer;   /* owned; NULL without tokenizer.json (ids still work) */
     char *path;                    /* owned: as given */
-    char hash[HASH_HEX];           /* of config.json and all weight files */
+    char hash[HASH_HEX];           /* of config.json, generation_config.json, all weight files */
     char tokenizer_hash[HASH_HEX]; /* "" without one */
 };
 

@@ -145,7 +145,7 @@ static void test_model_refuses_tokenizer_beyond_embedding(void **state) {
     must_refuse(f, (const char *[]){"tokenizer.json", NULL});
 }
 
-static void test_model_hash_is_config_and_weights(void **state) {
+static void test_model_hash_is_configs_and_weights(void **state) {
     const struct folder *f = *state;
     char original[65];
     struct model *model = must_open(MODELS "llama-g1");
@@ -154,9 +154,15 @@ static void test_model_hash_is_config_and_weights(void **state) {
     assert_int_equal(strlen(original), 64);
     copy(f, "llama-g1", "model.safetensors", NULL, NULL);
     copy(f, "llama-g1", "config.json", NULL, NULL);
+    copy(f, "llama-g1", "generation_config.json", NULL, NULL);
     model = must_open(f->path);
     assert_string_equal(model->hash, original); /* the place does not count */
     model_close(model);
+    folder_text(f, "generation_config.json", "{\"eos_token_id\":[3,4]}"); /* end tokens do */
+    model = must_open(f->path);
+    assert_string_not_equal(model->hash, original);
+    model_close(model);
+    assert_int_equal(unlink(folder_path(f, "generation_config.json")), 0);
     copy(f, "llama-g1", "config.json", "\"rope_theta\": 10000.0", "\"rope_theta\": 10001.0");
     model = must_open(f->path);
     assert_string_not_equal(model->hash, original);
@@ -173,7 +179,7 @@ int main(void) {
         WITH_FOLDER(test_model_counts_what_does_not_fit),
         WITH_FOLDER(test_model_refuses_dtype_it_cannot_read),
         WITH_FOLDER(test_model_refuses_tokenizer_beyond_embedding),
-        WITH_FOLDER(test_model_hash_is_config_and_weights),
+        WITH_FOLDER(test_model_hash_is_configs_and_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
