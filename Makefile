@@ -34,6 +34,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: all demo test bench lint fuzz help clean deps tests cuda FORCE
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 
 all: raas $(if $(filter 1,$(CUDA)),cuda) ## build ./raas (and, with CUDA=1, compile the device code)
 

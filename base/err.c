@@ -56,6 +56,11 @@ bool err_in(struct err *e, const char *format, ...) {
     return false;
 }
 
+void err_list(char *list, size_t size, const char *item) {
+    size_t n = strlen(list);
+    snprintf(list + n, size - n, "%s%s", n ? ", " : "", item);
+}
+
 void err_broken(const char *file, int line, const char *condition) {
     fprintf(stderr, "raas: broken invariant at %s:%d: %s\n", file, line, condition);
     abort();

@@ -33,6 +33,10 @@ bool err_errno(struct err *e, int code, const char *format, ...)
 /* Puts "context: " in front of an error already set; returns false. */
 bool err_in(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Appends `item` to a list in words, "a, b, c", for messages; what does not fit is cut. `list` is
+ * "" or what an earlier call made. */
+void err_list(char *list, size_t size, const char *item);
+
 /* A broken invariant: prints where and what, then aborts. Active in every build. */
 #define CHECK(condition) ((condition) ? (void)0 : err_broken(__FILE__, __LINE__, #condition))
 void err_broken(const char *file, int line, const char *condition) __attribute__((noreturn));

@@ -54,6 +54,7 @@ void json_put_text(struct json_out *o, const char *text); /* NULL: null */
 void json_put_bytes(struct json_out *o, const char *text, size_t size);
 void json_put_int(struct json_out *o, int64_t value);
 void json_put_real(struct json_out *o, double value); /* shortest exact; null when not finite */
+void json_put_ids(struct json_out *o, const int32_t *ids, size_t n); /* [1,2,3] */
 void json_put_bool(struct json_out *o, bool value);
 void json_put_null(struct json_out *o);
 void json_put_raw(struct json_out *o, const char *json); /* an already encoded value */

@@ -89,6 +89,13 @@ void json_put_int(struct json_out *o, int64_t value) {
     json_put_raw(o, text);
 }
 
+void json_put_ids(struct json_out *o, const int32_t *ids, size_t n) {
+    json_open(o, '[');
+    for (size_t i = 0; i < n; i++)
+        json_put_int(o, ids[i]);
+    json_close(o, ']');
+}
+
 void json_put_real(struct json_out *o, double value) {
     char text[REAL_TEXT];
     real_spell(value, text);

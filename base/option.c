@@ -157,10 +157,11 @@ bool option_assign(const struct option *o, void *param, const char *label, const
 
 static bool unknown_key(const struct option *table, const char *what, const char *key,
                         struct err *e) {
-    char known[600] = "none";
-    for (size_t n = 0; table->name && n < sizeof known; table++)
-        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", table->name);
-    return err_set(e, EXIT_USAGE, "%s: unknown option '%s'; known: %s", what, key, known);
+    char known[600] = "";
+    for (; table->name; table++)
+        err_list(known, sizeof known, table->name);
+    return err_set(e, EXIT_USAGE, "%s: unknown option '%s'; known: %s", what, key,
+                   *known ? known : "none");
 }
 
 static const struct option *find(const struct option *table, const char *key) {

@@ -44,19 +44,9 @@ static bool put_text(const struct tokenizer *tokenizer, const struct detokenize 
 
 static bool answer(const struct tokenizer *tokenizer, const void *options,
                    const struct json *request, struct json_out *out, struct err *e) {
-    const struct json *list = json_get(request, "ids");
-    if (!list || json_type(list) != JSON_ARRAY)
-        return err_set(e, EXIT_CONTENT, "expected {\"ids\": a list of whole numbers}");
     struct id_list ids = {0};
-    bool ok = true;
-    for (const struct json *v = json_first(list); v && ok; v = json_next(v)) {
-        int64_t id;
-        ok = json_integer(v, 0, INT32_MAX, &id) ||
-             err_set(e, EXIT_CONTENT, "ids[%zu]: expected an id of the tokenizer", ids.count);
-        if (ok)
-            id_list_add(&ids, (int32_t)id);
-    }
-    ok = ok && put_text(tokenizer, options, &ids, out, e);
+    bool ok = id_list_read(&ids, json_get(request, "ids"), e) &&
+              put_text(tokenizer, options, &ids, out, e);
     id_list_free(&ids);
     return ok;
 }

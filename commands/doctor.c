@@ -60,15 +60,13 @@ static void note_broken(struct checkup *up, const char *name, const struct err *
 /* --- the checks ---------------------------------------------------------------------- */
 
 static void check_processor(struct checkup *up) {
-    char cpu[256], list[128] = "", *best = list;
+    char cpu[256], list[128] = "";
     machine_cpu(cpu, sizeof cpu);
     note(up, "processor", FINE, "%s, %d cores", cpu, machine_cores());
-    for (const struct cpu_kernels *const *k = cpu_kernels_all(); *k; k++) {
-        size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*k)->isa);
-    }
+    for (const struct cpu_kernels *const *k = cpu_kernels_all(); *k; k++)
+        err_list(list, sizeof list, (*k)->isa);
     const struct cpu_kernels *fast = cpu_kernels_find(NULL, NULL);
-    note(up, "kernels", fast ? FINE : LIMITED, "%s; default %s", best,
+    note(up, "kernels", fast ? FINE : LIMITED, "%s; default %s", list,
          fast ? fast->isa : "fp32, no fast path on this processor");
 }
 

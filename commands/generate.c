@@ -94,20 +94,6 @@ static bool read_prompt(const struct generator *g, struct job *job, struct err *
     return ok;
 }
 
-static bool read_id_array(const struct json *array, struct id_list *ids, const char *what,
-                          struct err *e) {
-    if (json_type(array) != JSON_ARRAY)
-        return err_set(e, EXIT_CONTENT, "%s: \"ids\" is no array", what);
-    for (const struct json *v = json_first(array); v; v = json_next(v)) {
-        int64_t id;
-        if (!json_integer(v, 0, INT32_MAX, &id))
-            return err_set(e, EXIT_CONTENT, "%s: \"ids\" place %zu: expected a token id", what,
-                           ids->count);
-        id_list_add(ids, (int32_t)id);
-    }
-    return true;
-}
-
 static bool read_line(const struct generator *g, struct job *job, const char *line, size_t size,
                       const char *what, struct err *e) {
     struct json_doc *doc = json_parse(line, size, what, e);
@@ -126,7 +112,7 @@ static bool read_line(const struct generator *g, struct job *job, const char *li
                            &job->prompt, e) ||
              err_in(e, "%s", what);
     else
-        ok = read_id_array(ids, &job->prompt, what, e);
+        ok = id_list_read(&job->prompt, ids, e) || err_in(e, "%s", what);
     json_free(doc);
     return ok &&
            common_check_ids(g->model, job->prompt.ids, job->prompt.count, what, EXIT_CONTENT, e);
@@ -165,10 +151,7 @@ static void print_json(const struct generator *g, const struct job *job) {
     } else {
         size_t size;
         json_name(&o, "ids");
-        json_open(&o, '[');
-        for (size_t i = 0; i < job->ids.count; i++)
-            json_put_int(&o, job->ids.ids[i]);
-        json_close(&o, ']');
+        json_put_ids(&o, job->ids.ids, job->ids.count);
         json_name(&o, "text");
         char *text = g->model->tokenizer ? tokenizer_decode(g->model->tokenizer, job->ids.ids,
                                                             job->ids.count, true, &size, NULL)

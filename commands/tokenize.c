@@ -34,10 +34,7 @@ static bool put_ids(const struct tokenizer *tokenizer, const struct tokenize *o,
     if (ok) {
         json_open(out, '{');
         json_name(out, "ids");
-        json_open(out, '[');
-        for (size_t i = 0; i < ids.count; i++)
-            json_put_int(out, ids.ids[i]);
-        json_close(out, ']');
+        json_put_ids(out, ids.ids, ids.count);
         json_close(out, '}');
     }
     id_list_free(&ids);

@@ -23,10 +23,8 @@ void problem_free(struct problem *problem) {
 
 static bool unknown(const char *name, int length, struct err *e) {
     char list[256] = "";
-    for (const struct dataset *const *d = all_datasets; *d; d++) {
-        size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*d)->name);
-    }
+    for (const struct dataset *const *d = all_datasets; *d; d++)
+        err_list(list, sizeof list, (*d)->name);
     return err_set(e, EXIT_USAGE, "unknown dataset '%.*s', expected one of: %s", length, name,
                    list);
 }

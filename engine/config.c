@@ -111,8 +111,7 @@ static bool read_architecture(const struct source *s, struct config *c) {
             c->qk_norm = a->qk_norm;
             return true;
         }
-        size_t n = strlen(known);
-        snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", a->name);
+        err_list(known, sizeof known, a->name);
     }
     return err_set(s->e, EXIT_CONTENT,
                    "%s: architecture '%.80s' is not supported: expected one of %s", s->path, name,

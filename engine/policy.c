@@ -15,10 +15,8 @@ static const char *unfold_match(const char *options, char *copy, size_t size) {
 
 static bool known_policies(const char *name, int length, struct err *e) {
     char list[256] = "";
-    for (const struct policy *const *p = all_policies; *p; p++) {
-        size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", (*p)->name);
-    }
+    for (const struct policy *const *p = all_policies; *p; p++)
+        err_list(list, sizeof list, (*p)->name);
     return err_set(e, EXIT_USAGE, "unknown policy '%.*s', expected one of: %s", length, name, list);
 }
 

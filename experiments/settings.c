@@ -18,9 +18,8 @@ static bool is_known(const struct settings *s, const char *key) {
 static bool unknown_key(const struct settings *s, const char *place, const char *key, int code,
                         struct err *e) {
     char list[600] = "";
-    size_t n = 0;
-    for (const char *const *k = s->keys; *k && n < sizeof list; k++)
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", *k);
+    for (const char *const *k = s->keys; *k; k++)
+        err_list(list, sizeof list, *k);
     return err_set(e, code, "%s: unknown key '%.80s'; expected one of %s", place, key, list);
 }
 
@@ -62,17 +61,15 @@ static bool add_file(struct settings *s, const struct json *root, struct err *e)
         return err_set(e, EXIT_CONTENT, "%s: key 'scale': expected an object of scales", s->path);
     bool found = false;
     char list[300] = "";
-    size_t n = 0;
     for (const struct json *v = scales ? json_first(scales) : NULL; v; v = json_next(v)) {
         if (!add_scale(s, v, e))
             return false;
         found = found || (s->scale && !strcmp(json_key(v), s->scale));
-        if (n < sizeof list)
-            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", json_key(v));
+        err_list(list, sizeof list, json_key(v));
     }
     if (s->scale && !found)
         return err_set(e, EXIT_USAGE, "--scale '%s': %s has %s%s", s->scale, s->path,
-                       n ? "only " : "no scales", list);
+                       *list ? "only " : "no scales", list);
     return true;
 }
 

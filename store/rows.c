@@ -155,10 +155,7 @@ static char *ids_json(const int32_t *ids, int n) {
     if (!ids)
         return NULL;
     struct json_out out = {0};
-    json_open(&out, '[');
-    for (int i = 0; i < n; i++)
-        json_put_int(&out, ids[i]);
-    json_close(&out, ']');
+    json_put_ids(&out, ids, (size_t)n);
     return out.text;
 }
 

@@ -74,7 +74,7 @@ static void test_tokenize_lines_fail_alone(void **state) {
     expect(EXIT_PARTIAL,
            "{\"text\":\"a\\u0000b\"}\n"
            "{\"error\":\"line 2 of stdin: id 9 at place 1: expected a token of the 5 known ids\"}\n"
-           "{\"error\":\"line 3 of stdin: ids[0]: expected an id of the tokenizer\"}\n"
+           "{\"error\":\"line 3 of stdin: ids[0]: expected a token id\"}\n"
            "{\"text\":\"\"}\n",
            "{\"ids\":[0,4,1]}\n{\"ids\":[0,9]}\n{\"ids\":[0.5]}\n{\"ids\":[]}", "detokenize",
            "--jsonl", "-");
