@@ -323,7 +323,11 @@ static int bench_run(int argc, char **argv, struct err *e) {
     bool cpu = argc > 1 && !strcmp(argv[1], "cpu");
     if (argc > 1 && !cpu && argv[1][0] != '-')
         err_set(e, EXIT_USAGE, "bench '%s': expected cpu; usage: " USAGE, argv[1]);
-    else if (common_argv(table, &bench, USAGE, ABOUT, argc - cpu, argv + cpu, e) && !cpu)
+    if (cpu) { /* flags follow the word; errors name the command */
+        memmove(argv + 1, argv + 2, (size_t)(argc - 1) * sizeof *argv);
+        argc--;
+    }
+    if (!e->code && common_argv(table, &bench, USAGE, ABOUT, argc, argv, e) && !cpu)
         err_set(e, EXIT_USAGE, "nothing to measure; usage: " USAGE);
     if (e->code)
         return e->code;

@@ -22,6 +22,9 @@ void stop_install(void) {
     requested = 0;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i], &action, NULL);
+    struct sigaction old; /* a closed terminal stops a run too, unless nohup said otherwise */
+    if (!sigaction(SIGHUP, NULL, &old) && old.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
 }
 
 bool stop_requested(void) { return requested != 0; }
