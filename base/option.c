@@ -44,8 +44,7 @@ void option_defaults(const struct option *table, void *param) {
 
 /* --- choices ---------------------------------------------------------------- */
 
-/* The name with the given index, not ended by 0; its length is 0 past the last one. */
-static const char *choice_name(const char *choices, int index, size_t *size) {
+const char *option_choice(const char *choices, int index, size_t *size) {
     const char *at = choices;
     for (; index > 0 && *at; index--) {
         at += strcspn(at, "|");
@@ -58,7 +57,7 @@ static const char *choice_name(const char *choices, int index, size_t *size) {
 static int choice_index(const char *choices, const char *value) {
     size_t size, want = strlen(value);
     for (int i = 0;; i++) {
-        const char *name = choice_name(choices, i, &size);
+        const char *name = option_choice(choices, i, &size);
         if (!size)
             return -1;
         if (size == want && !memcmp(name, value, size))
@@ -236,7 +235,7 @@ bool option_value(const struct option *o, const void *param, char out[OPTION_VAL
         snprintf(out, OPTION_VALUE_TEXT, "%d", *(const bool *)at);
         return *(const bool *)at != (o->standard != 0);
     case OPTION_CHOICE:
-        name = choice_name(o->choices, *(const int *)at, &size);
+        name = option_choice(o->choices, *(const int *)at, &size);
         snprintf(out, OPTION_VALUE_TEXT, "%.*s", (int)size, name);
         return *(const int *)at != (int)o->standard;
     case OPTION_TEXT:

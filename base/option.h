@@ -55,6 +55,9 @@ bool option_parse(const struct option *table, void *param, const char *what, con
 size_t option_spell(const struct option *table, const void *param, const char *skip, char *out,
                     size_t size);
 
+/* Name number `index` of "abs|rank", not ended by 0; *size is 0 past the last one. */
+const char *option_choice(const char *choices, int index, size_t *size);
+
 /* Writes every option as canonical JSON: keys sorted bytewise, no spaces, numbers shortest-exact.
  */
 size_t option_json(const struct option *table, const void *param, char *out, size_t size);

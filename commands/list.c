@@ -138,21 +138,15 @@ static bool list_figures(struct entry_list *list, struct err *e) {
 static const char *const type_names[] = {"int", "real", "bool", "choice", "text", "list"};
 
 static void put_choices(struct json_out *o, const char *choices) {
+    size_t n;
     json_open(o, '[');
-    for (const char *at = choices; *at; at += strspn(at, "|")) {
-        size_t n = strcspn(at, "|");
-        json_put_bytes(o, at, n);
-        at += n;
+    for (int i = 0;; i++) {
+        const char *name = option_choice(choices, i, &n);
+        if (!n)
+            break;
+        json_put_bytes(o, name, n);
     }
     json_close(o, ']');
-}
-
-/* The name of a choice by its index, as (start, length) in the list. */
-static int choice(const char *choices, int index, const char **name) {
-    for (; index > 0; index--)
-        choices += strcspn(choices, "|") + 1;
-    *name = choices;
-    return (int)strcspn(choices, "|");
 }
 
 static void put_option(struct json_out *o, const struct option *option) {
@@ -166,9 +160,9 @@ static void put_option(struct json_out *o, const struct option *option) {
     } else if (option->type == OPTION_BOOL) {
         json_put_bool(o, option->standard != 0);
     } else if (option->type == OPTION_CHOICE) {
-        const char *name;
-        int n = choice(option->choices, (int)option->standard, &name);
-        json_put_bytes(o, name, (size_t)n);
+        size_t n;
+        const char *name = option_choice(option->choices, (int)option->standard, &n);
+        json_put_bytes(o, name, n);
     } else {
         json_put_null(o);
     }
@@ -218,11 +212,12 @@ static void print_json(const struct entry_list *list) {
 
 /* The default as one would type it ("r=0.5"), and what else may stand there ("0 to 1"). */
 static void spell(const struct option *o, char typed[64], char range[128]) {
-    const char *name = "";
-    int n = o->type == OPTION_CHOICE ? choice(o->choices, (int)o->standard, &name) : 0;
+    size_t n = 0;
+    const char *name =
+        o->type == OPTION_CHOICE ? option_choice(o->choices, (int)o->standard, &n) : "";
     snprintf(range, 128, "%s", o->type == OPTION_BOOL ? "0 or 1" : n ? o->choices : "text");
     if (n) {
-        snprintf(typed, 64, "%s=%.*s", o->name, n, name);
+        snprintf(typed, 64, "%s=%.*s", o->name, (int)n, name);
     } else if (o->type == OPTION_TEXT || o->type == OPTION_LIST) {
         snprintf(typed, 64, "%s=", o->name);
     } else {
