@@ -60,8 +60,6 @@ struct cpu_kernels {
     void (*rmsnorm)(const float *x, const float *gain, int dim, float eps, float *out);
     /* out[i] = silu(gate[i]) * up[i] */
     void (*swiglu)(const float *gate, const float *up, int count, float *out);
-    int (*argmax)(const float *x,
-                  int count); /* lowest index of the maximum; -1 if any is NaN or +-infinite */
 
     /* Yardsticks for benchmarks: `rounds` rounds of round_flops operations of matmul's kind with
      * all data in registers; a read of all bytes (a multiple of 512), in order. */

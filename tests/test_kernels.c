@@ -190,34 +190,6 @@ static void test_kernels_swiglu_matches_double_over_the_whole_range(void **state
     assert_true(isnan(out[5]) && !isnan(out[4]) && !isnan(out[6]));
 }
 
-static void test_kernels_argmax_takes_the_first_and_refuses_what_is_not_finite(void **state) {
-    (void)state;
-    for (int count = 1; count < 100; count++) {
-        float *x = random_floats((size_t)count);
-        for (int i = 0; i < count; i++) {
-            float kept = x[i];
-            x[i] = 2;
-            assert_int_equal(table->argmax(x, count), i);
-            for (int j = i + 1; j < count; j += 13) { /* a tie: the older one */
-                float other = x[j];
-                x[j] = 2;
-                assert_int_equal(table->argmax(x, count), i);
-                x[j] = other;
-            }
-            static const float bad[] = {NAN, INFINITY, -INFINITY};
-            for (int b = 0; b < 3; b++) {
-                x[i] = bad[b];
-                assert_int_equal(table->argmax(x, count), -1);
-            }
-            x[i] = kept;
-        }
-        for (int i = 0; i < count; i++)
-            x[i] = -1e30f;
-        assert_int_equal(table->argmax(x, count), 0);
-        test_free(x);
-    }
-}
-
 static void test_kernels_find_names_what_runs_here(void **state) {
     (void)state;
     struct err e = {0};
@@ -279,7 +251,6 @@ int main(void) {
         cmocka_unit_test(test_kernels_pack_in_pieces_equals_pack_at_once),
         cmocka_unit_test(test_kernels_rmsnorm_matches_double),
         cmocka_unit_test(test_kernels_swiglu_matches_double_over_the_whole_range),
-        cmocka_unit_test(test_kernels_argmax_takes_the_first_and_refuses_what_is_not_finite),
         cmocka_unit_test(test_kernels_find_names_what_runs_here),
     };
     int failed = 0;

@@ -15,7 +15,7 @@
         .pack_bytes = fast_pack_bytes, .pack = fast_pack, .convert = converter,                    \
         .matmul = fast_matmul, .attend = fast_attend, .append = fast_append,                       \
         .bounds = fast_bounds, .read = fast_read, .rmsnorm = fast_rmsnorm, .swiglu = fast_swiglu,  \
-        .argmax = fast_argmax, .peak = fast_peak, .sweep = fast_sweep,                             \
+        .peak = fast_peak, .sweep = fast_sweep,                                                    \
         .round_flops = 4.0 * TILE_ROWS * WIDE * LANES,                                             \
     }
 // clang-format on

@@ -1,4 +1,4 @@
-/* The rest of a bf16 table for one register width: cache records, norms, activation, argmax. */
+/* The rest of a bf16 table for one register width: cache records, norms, activation. */
 #pragma once
 
 #include <float.h>
@@ -145,29 +145,4 @@ static void fast_swiglu(const float *gate, const float *up, int count, float *ou
     memcpy(b, up + i, (size_t)(count - i) * sizeof *b);
     v_store(a, gated(v_load(a), v_load(b)));
     memcpy(out + i, a, (size_t)(count - i) * sizeof *a);
-}
-
-static int fast_argmax(const float *x, int count) {
-    vec most = v_all(-FLT_MAX);
-    bool bad = false;
-    int i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        bad |= v_any_not_finite(v_load(x + i));
-        most = v_max(v_load(x + i), most);
-    }
-    float max = v_largest(most);
-    for (; i < count; i++) {
-        bad |= !(fabsf(x[i]) <= FLT_MAX);
-        max = x[i] > max ? x[i] : max;
-    }
-    if (bad)
-        return -1;
-    for (i = 0; i + LANES <= count; i += LANES) {
-        uint32_t equal = v_equal(v_load(x + i), v_all(max));
-        if (equal)
-            return i + __builtin_ctz(equal);
-    }
-    while (x[i] != max)
-        i++;
-    return i;
 }

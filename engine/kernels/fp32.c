@@ -229,17 +229,6 @@ static void fp32_swiglu(const float *gate, const float *up, int count, float *ou
         out[i] = gate[i] / (1 + exp_exact(-gate[i])) * up[i];
 }
 
-static int fp32_argmax(const float *x, int count) {
-    int best = 0;
-    for (int i = 0; i < count; i++) {
-        if (!(fabsf(x[i]) <= FLT_MAX))
-            return -1;
-        if (x[i] > x[best])
-            best = i;
-    }
-    return best;
-}
-
 /* --- yardsticks --- */
 
 enum { CHAINS = 10 };
@@ -281,7 +270,6 @@ const struct cpu_kernels cpu_kernels_fp32 = {
     .read = fp32_read,
     .rmsnorm = fp32_rmsnorm,
     .swiglu = fp32_swiglu,
-    .argmax = fp32_argmax,
     .peak = fp32_peak,
     .round_flops = 2.0 * CHAINS * LANES,
     .sweep = fp32_sweep,

@@ -45,10 +45,6 @@ static inline vec v_select(uint32_t bits, vec a, vec b) {
     __m256i set = _mm256_and_si256(_mm256_set1_epi32((int)bits), bit);
     return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bit)));
 }
-static inline bool v_any_not_finite(vec a) {
-    vec size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
-    return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(FLT_MAX), _CMP_NLE_UQ)) != 0;
-}
 static inline uint32_t v_equal(vec a, vec b) {
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ));
 }

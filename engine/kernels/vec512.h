@@ -43,10 +43,6 @@ static inline vec v_unless_below(vec x, vec limit, vec value) {
 static inline vec v_select(uint32_t bits, vec a, vec b) {
     return _mm512_mask_mov_ps(b, (__mmask16)bits, a);
 }
-static inline bool v_any_not_finite(vec a) {
-    vec size = _mm512_abs_ps(a);
-    return _mm512_cmp_ps_mask(size, _mm512_set1_ps(FLT_MAX), _CMP_NLE_UQ) != 0;
-}
 static inline uint32_t v_equal(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 
 static inline float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
