@@ -70,12 +70,3 @@ bool common_ids(const char *text, const struct model *model, struct id_list *ids
  * it has positions. `what` begins the error, `code` is its exit code. */
 bool common_check_ids(const struct model *model, const int32_t *ids, size_t n, const char *what,
                       int code, struct err *e);
-
-/* What may stand around a prompt: the model's own chat template where it has one, or nothing. */
-enum common_template { TEMPLATE_AUTO, TEMPLATE_NONE };
-#define COMMON_TEMPLATES "auto|none"
-
-/* Appends the ids of a prompt: the template around it, then the tokenizer with the special ids of
- * its post-processor. */
-bool common_encode(const struct model *model, enum common_template chat, const char *text,
-                   size_t size, struct id_list *ids, struct err *e);

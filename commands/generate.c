@@ -9,11 +9,12 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "commands/stream.h"
+#include "engine/chat.h"
 
 struct generate_param {
     struct common common;
     const char *policy, *prompt, *prompt_file, *ids, *jsonl;
-    int chat; /* enum common_template */
+    int chat; /* enum chat */
     int64_t max_new, min_new, seed, batch;
     double temperature, top_p;
     bool ignore_eos, json;
@@ -31,7 +32,7 @@ static const struct option options[] = {
      "IDS: the prompt as token ids: 1,2,3 or FILE.npy or @FILE"},
     {"jsonl", OPTION_TEXT, FIELD(jsonl), 0, 0, 0, NULL,
      "FILE: one {\"prompt\": TEXT} or {\"ids\": [...]} a line (- is stdin); answers as JSON in the same order"},
-    {"template", OPTION_CHOICE, FIELD(chat), TEMPLATE_AUTO, 0, 0, COMMON_TEMPLATES,
+    {"template", OPTION_CHOICE, FIELD(chat), CHAT_AUTO, 0, 0, CHAT_CHOICES,
      "chat template around prompts; auto: the model's, where it has one"},
     {"max-new", OPTION_INT, FIELD(max_new), 0, 0, 1 << 24, NULL,
      "new tokens at most, the end token counted; 0 is the model's limit"},
@@ -87,7 +88,7 @@ static bool read_prompt(const struct generator *g, struct job *job, struct err *
     const char *what = p->prompt ? "--prompt" : p->prompt_file;
     int code = p->prompt ? EXIT_USAGE : EXIT_CONTENT;
     bool ok = text && (size || err_set(e, code, "%s: empty, expected a prompt", what));
-    if (ok && !common_encode(g->model, (enum common_template)p->chat, text, size, &job->prompt, e))
+    if (ok && !chat_encode(g->model, (enum chat)p->chat, text, size, &job->prompt, e))
         ok = err_in(e, "%s", what);
     ok = ok && common_check_ids(g->model, job->prompt.ids, job->prompt.count, what, code, e);
     free(text);
@@ -108,9 +109,9 @@ static bool read_line(const struct generator *g, struct job *job, const char *li
     else if (prompt && (!text || !*text))
         ok = err_set(e, EXIT_CONTENT, "%s: \"prompt\" is %s", what, text ? "empty" : "no text");
     else if (prompt)
-        ok = common_encode(g->model, (enum common_template)g->param->chat, text, strlen(text),
-                           &job->prompt, e) ||
-             err_in(e, "%s", what);
+        ok =
+            chat_encode(g->model, (enum chat)g->param->chat, text, strlen(text), &job->prompt, e) ||
+            err_in(e, "%s", what);
     else
         ok = id_list_read(&job->prompt, ids, e) || err_in(e, "%s", what);
     json_free(doc);

@@ -4,15 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "engine/chat.h"
+
 enum { ISOLATED_REPEATS = 5 };
 
 /* --- problems and prompts ------------------------------------------------------------------- */
 
-/* The place of chat templates: models without one get the problem's own text. */
 static bool encode_prompt(const struct model *model, const struct problem *problem,
                           struct id_list *out, struct err *e) {
-    return tokenizer_encode(model->tokenizer, problem->prompt, strlen(problem->prompt), true, out,
-                            e) ||
+    return chat_encode(model, CHAT_NONE, problem->prompt, strlen(problem->prompt), out, e) ||
            err_in(e, "sample %s", problem->id);
 }
 
@@ -59,6 +60,20 @@ static bool read_set(struct workload *w, int index, int64_t limit, struct err *e
     return true;
 }
 
+/* A model meant for chat answers a bare problem too, only not as its authors would have it: nobody
+ * should learn that from the numbers. */
+static bool warn_of_template(const struct model *model, struct err *e) {
+    bool has = false;
+    if (!chat_has_template(model->path, &has, e))
+        return false;
+    if (has)
+        log_warn(
+            "%s brings a chat template, which cannot be rendered yet: problems go in as they are "
+            "(prompt variant none)",
+            model->path);
+    return true;
+}
+
 bool workload_open(const struct experiment *x, const struct model *model, int64_t limit,
                    bool isolated, struct workload *out, struct err *e) {
     *out = (struct workload){.experiment = x, .model = model, .isolated = isolated};
@@ -70,6 +85,7 @@ bool workload_open(const struct experiment *x, const struct model *model, int64_
                                           "%s: expected tokenizer.json, without which no prompt "
                                           "can be read",
                                           model->path);
+    ok = ok && warn_of_template(model, e);
     for (int i = 0; ok && i < x->n_datasets; i++)
         ok = read_set(out, i, limit, e);
     if (!ok)
