@@ -230,7 +230,6 @@ static const float *cpu_prefill(void *backend, int row, const struct sequence *s
     size_t dim = (size_t)c->dim;
     struct batch t = {.b = b, .rows = &row, .sequences = &s};
     b->rows[row].needs = plan_page_needs(s->plan);
-    b->rows[row].taken = true;
     for (int i = 0; i < s->n_prompt; i++)
         cpu_embed(&b->weights, b->kernels, c->dim, ids[i], b->prompt_x + (size_t)i * dim);
     for (t.layer = 0; t.layer < c->n_layers; t.layer++) {
@@ -271,7 +270,6 @@ static void cpu_leave(void *backend, int row) {
     const struct config *c = config_of(b);
     for (int i = 0; i < c->n_layers * c->n_kv_heads; i++)
         head_clear(&b->pages, &b->rows[row].heads[i], b->rows[row].needs);
-    b->rows[row].taken = false;
 }
 
 static void cpu_measure(const void *backend, int row, struct sequence_stats *out) {

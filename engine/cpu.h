@@ -15,7 +15,6 @@ enum {
 struct cpu_row {
     struct head *heads; /* [n_layers][n_kv_heads] */
     struct page_needs needs;
-    bool taken;
 };
 
 struct cpu {

@@ -11,7 +11,7 @@
 size_t rules_scratch_init(struct rules_scratch *w, int max_total, int group, size_t page_bytes,
                           int widest) {
     size_t n = (size_t)pages_of(max_total) + 1, g = (size_t)group;
-    *w = (struct rules_scratch){.max_pages = (int)n, .group = group};
+    *w = (struct rules_scratch){.group = group};
     struct {
         void *field;
         size_t bytes;

@@ -24,9 +24,9 @@ struct unit_score {
     int32_t position, page, slot; /* page: index into the table */
 };
 
-/* Scratch of one thread, sized for the longest sequence. */
+/* Scratch of one thread, sized for the longest sequence: max_pages are its pages and one more. */
 struct rules_scratch {
-    int max_pages, group;
+    int group;
     float *prob;        /* [group][max_pages * 16] */
     float *bound;       /* [group][max_pages] */
     const void **pages; /* [max_pages] the view: pages that are attended, */
