@@ -1,0 +1,345 @@
+/* What host and device of the CUDA backend share: layouts, structs passed to kernels by value, and
+ * the launchers. C11 and CUDA C++. Every launcher only enqueues work on the stream; failures show
+ * in cudaGetLastError and later calls (cuda_check in cuda.h). All pointers are device pointers
+ * unless a name says host.
+ *
+ * Layouts are those of the matrix instruction m16n8k16 (PTX ISA, "Matrix fragments for
+ * mma.m16n8k16"), so that operands go from memory to registers without a shuffle:
+ *
+ * - A fragment is a 16 x 16 tile of bf16: 32 lanes x 16 bytes. Element (r, c) lies in lane
+ *   (r % 8) * 4 + (c % 8) / 2, word (r / 8) + 2 * (c / 8) of the lane's four, half c % 2.
+ * - A weight matrix [n, k] (cuda_matrix): k is cut into SEGMENTS equal segments of `segment` inputs
+ *   (a multiple of 16, the last ones padded with zeros). Fragments lie as
+ *   [ceil(n / 16)][SEGMENTS][segment / 16].
+ * - Activations (cuda_acts): [chunks of all segments][rows][64] bf16. A segment has
+ *   ceil(segment / 64) chunks of its own. In the 128 bytes of a row the four blocks of 16 inputs
+ *   stand at places block ^ (row % 4); inside a block input i stands at
+ *   (i % 8) / 2 * 4 + i / 8 * 2 + i % 2 (acts_at below).
+ * - A page of the cache: keys as head_size / 16 fragments of (slot, dim), then values as
+ *   head_size / 16 fragments of (dim, slot). head_size is padded to 32, 64, 128 or 256 with zeros
+ *   (cuda_shape.cache_head). */
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+#include "engine/policy.h"
+
+#ifdef __CUDACC__
+#define CUDA_FN static inline __host__ __device__
+#else
+#define CUDA_FN static inline
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    CUDA_SEGMENTS = 8,
+    CUDA_NARROW = 64,    /* rows: the narrow family of products; wider batches use the wide one */
+    CUDA_BLOCK_ROWS = 128, /* the wide family works in blocks of so many rows */
+    CUDA_GROUP = 16,     /* q heads per KV head at most */
+    CUDA_ABSENT = -2,    /* cuda_report.id: the row was not in flight */
+};
+
+/* --- the model ---------------------------------------------------------------------------- */
+
+struct cuda_shape {
+    int32_t n_layers, dim, n_heads, n_kv_heads, group, head_size, cache_head, ffn, vocab;
+    float eps;
+    int32_t qk_norm;
+};
+
+struct cuda_matrix { /* y[m][r] = sum_k x[m][k] w[r][k] */
+    const uint16_t *data;
+    int32_t n, k, segment;
+};
+/* Bytes of cuda_matrix.data. */
+static inline size_t cuda_matrix_bytes(int32_t n, int32_t segment) {
+    return (size_t)((n + 15) / 16) * CUDA_SEGMENTS * (size_t)segment * 16 * 2;
+}
+static inline int32_t cuda_segment(int32_t k) {
+    return (k + CUDA_SEGMENTS * 16 - 1) / (CUDA_SEGMENTS * 16) * 16;
+}
+
+/* Where element (r, c) of a fragment lies, in elements from its start. */
+CUDA_FN int32_t fragment_at(int32_t r, int32_t c) {
+    return ((r % 8) * 4 + (c % 8) / 2) * 8 + (r / 8 + 2 * (c / 8)) * 2 + c % 2;
+}
+/* Where element (r, k) of a packed matrix lies. */
+CUDA_FN size_t matrix_at(int32_t segment, int32_t r, int32_t k) {
+    int32_t s = k / segment, i = k % segment;
+    size_t fragment =
+        ((size_t)(r / 16) * CUDA_SEGMENTS + (size_t)s) * (size_t)(segment / 16) + (size_t)(i / 16);
+    return fragment * 256 + (size_t)fragment_at(r % 16, i % 16);
+}
+
+struct cuda_acts {
+    uint16_t *data;
+    int32_t rows;    /* stride: padded rows, a multiple of 8 */
+    int32_t segment; /* of the matrix that takes them */
+    int32_t chunks;  /* of a segment: ceil(segment / 64) */
+};
+CUDA_FN size_t acts_at(struct cuda_acts a, int32_t row, int32_t k) {
+    int32_t s = k / a.segment, i = k % a.segment, b = i / 16 % 4, j = i % 16;
+    size_t chunk = (size_t)s * (size_t)a.chunks + (size_t)(i / 64);
+    return (chunk * (size_t)a.rows + (size_t)row) * 64 +
+           (size_t)((b ^ (row % 4)) * 16 + (j % 8) / 2 * 4 + j / 8 * 2 + j % 2);
+}
+
+/* --- the cache ---------------------------------------------------------------------------- */
+
+struct cuda_cache {
+    uint16_t *kv;       /* [pages][2 * 16 * cache_head] bf16 */
+    uint16_t *bounds;   /* [pages][2][cache_head] bf16: lo, then hi; only where the plan asks */
+    int32_t *position;  /* [pages][16] of the token in each slot */
+    float *slot_column; /* [pages][16] */
+    float *page_column; /* [pages] */
+    uint32_t *live;     /* [pages] bit s: slot s holds a token */
+    int32_t *table;     /* [width][n_layers][n_kv_heads][room] pages; [0, n_pages) are in use, and
+                           all `worst` of a row are its own: a page policy moves the page it frees
+                           to the end */
+    int32_t room;       /* of a table */
+    int32_t head;       /* cache_head */
+};
+CUDA_FN int32_t *table_of(struct cuda_cache c, struct cuda_shape s, int32_t row, int32_t layer,
+                          int32_t kv) {
+    return c.table + (((size_t)row * (size_t)s.n_layers + (size_t)layer) * (size_t)s.n_kv_heads +
+                      (size_t)kv) *
+                         (size_t)c.room;
+}
+/* Where dim d of slot s lies in a page, in elements: key, value. */
+CUDA_FN int32_t key_at(int32_t slot, int32_t d) { return d / 16 * 256 + fragment_at(slot, d % 16); }
+CUDA_FN int32_t value_at(int32_t head, int32_t slot, int32_t d) {
+    return head * 16 + d / 16 * 256 + fragment_at(d % 16, slot);
+}
+
+/* What the device reads of a plan (struct plan of policy.h has the words). */
+struct cuda_plan {
+    int32_t policy; /* index into all_policies: which scorers */
+    int32_t evict, select, observe, by, mark, keys;
+    int32_t sinks, recent, dense_layers;
+    int32_t pin_prompt, draws, observe_prompt, share_scaled;
+    int32_t has_keep, has_observe, has_pick;
+    int32_t bounds, slot_columns, page_column; /* struct page_needs */
+    int32_t mass; /* observe or token selection needs softmax probabilities */
+    double recent_share, mark_at;
+    int64_t seed;
+};
+
+/* A row of the batch. Written at join, then by the device alone. All heads of a row hold equally
+ * many tokens and pages: plans evict one unit of every head at a time. */
+struct cuda_row {
+    int32_t active; /* 0: free or ended */
+    int32_t plan;   /* index into the plans on the device */
+    int32_t n_prompt, capacity, budget, worst; /* budget: effective, of selection; worst: pages */
+    int32_t position; /* of the token of the pass under way (k_begin raises it) */
+    int32_t next;     /* id to feed */
+    int32_t n_live, n_pages; /* with the token of the pass under way */
+    int32_t evict;           /* this pass: one unit of every head goes before the append */
+    int32_t evictions;       /* units of one head so far */
+    int32_t n_new, max_new, min_new, ignore_eos;
+    int32_t n_forced, n_fed, forced; /* forced ids at [row * max_total + n_fed]; forced: there are
+                                        some */
+    float temperature, top_p;
+    uint64_t key;
+};
+
+/* What a pass says of a row; the host reads it late. */
+struct cuda_report {
+    int32_t id, finish, n_live, n_pages, evictions;
+};
+
+/* --- a pass ------------------------------------------------------------------------------- */
+
+/* One decode pass over rows [0, n_rows) of the batch; everything a kernel needs, by value. */
+struct cuda_pass {
+    struct cuda_shape shape;
+    struct cuda_cache cache;
+    const struct cuda_plan *plans;
+    struct cuda_row *rows;
+    int32_t n_rows; /* rows that take part, active or not */
+    int32_t wide;   /* products of the wide family; attention in long chunks */
+    float scale;    /* 1 / sqrt(head_size) */
+    const float *rope; /* [max_total][head_size]: cos, then sin */
+
+    float *x;   /* [rows][dim] the residual stream */
+    float *qkv; /* [rows][(n_heads + 2 n_kv_heads) * head_size] */
+    float *squares; /* [ceil(dim / 16)][rows] sums of x^2 over 16 dims */
+    uint16_t *q;    /* [rows][n_kv_heads][tiles of 8 q heads][cache_head / 16][32 lanes][4] bf16:
+                       rotated queries as B fragments: lane n * 4 + j holds inputs 2j, 2j + 1,
+                       2j + 8, 2j + 9 of head n */
+
+    /* the work of attention: entries row << 16 | chunk, the same for all layers and heads */
+    uint32_t *work;       /* [2][max_work]: what is attended; everything that is resident */
+    int32_t *n_work;      /* [2], then the largest dense_layers of a row in flight */
+    int32_t max_work, max_chunks;
+    int32_t *view;        /* [rows][n_kv_heads][room] pages chosen by selection, ascending */
+    uint32_t *chosen;     /* [rows][n_kv_heads][room] slots chosen by token selection, by index into
+                             the table; NULL where no plan selects tokens */
+    int32_t *rank;        /* [rows][n_kv_heads][room * 16] by index into the table (KEYS_RANK) */
+    float *score;         /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
+                             by place in the view; only for plans with `mass` */
+    float *softmax;       /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
+    float *part;          /* [rows][n_kv_heads][max_chunks][tiles * 8][cache_head + 2] */
+    int32_t *arrived;     /* [rows][n_kv_heads] zero between passes */
+};
+
+/* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. */
+CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
+    return wide ? 64 : pages <= 128 ? 8 : pages <= 512 ? 16 : pages <= 1024 ? 32 : 64;
+}
+/* Pages that a row attends to in a layer where its selection is in force. */
+CUDA_FN int32_t attended_pages(const struct cuda_row *r, const struct cuda_plan *p) {
+    int32_t most = r->budget / PAGE;
+    return p->select == UNIT_PAGE && r->n_pages > most ? most : r->n_pages;
+}
+
+/* Begins a decode pass: raises positions, decides who evicts, counts tokens and pages, lists the
+ * work of attention, and puts the embeddings of `next` into x and, times gain, into acts. */
+void cuda_begin(const struct cuda_pass *p, const struct cuda_matrix *embedding, const float *gain,
+                const struct cuda_acts *acts, cudaStream_t stream);
+
+/* Per (row, KV head) after q, k, v: head norms (gains NULL: none), rotation, evict, append, then what
+ * follows from bounds: page selection (view), observe. */
+void cuda_prepare(const struct cuda_pass *p, int32_t layer, const float *q_norm,
+                  const float *k_norm, cudaStream_t stream);
+
+/* Attention over the view of every row into acts of the o product (row, head * head_size + d).
+ * look: only rows that select tokens, everything resident, no output but score and softmax. */
+void cuda_attend(const struct cuda_pass *p, int32_t layer, bool look, const struct cuda_acts *acts,
+                 cudaStream_t stream);
+/* Token selection from score and softmax of a look, into chosen. */
+void cuda_select(const struct cuda_pass *p, int32_t layer, cudaStream_t stream);
+/* What follows from softmax mass: observe of plans with SIGNAL_MASS or SIGNAL_MASS_MAX. */
+void cuda_observe(const struct cuda_pass *p, int32_t layer, cudaStream_t stream);
+
+/* --- products ----------------------------------------------------------------------------- */
+
+enum cuda_epilogue {
+    CUDA_QKV,      /* y[row][r] = rms * sum + bias[r] */
+    CUDA_RESIDUAL, /* x[row][r] += sum; acts_out = x * gain; squares of x */
+    CUDA_SWIGLU,   /* fragments hold 8 gate rows, then their 8 up rows; acts_out = silu(g) * u */
+    CUDA_LOGITS,   /* y[row][r] = rms * sum */
+};
+struct cuda_product {
+    struct cuda_matrix w;
+    struct cuda_acts acts; /* what goes in: x * gain in bf16, not yet divided by its rms */
+    enum cuda_epilogue epilogue;
+    const float *squares; /* [tiles][stride] of the input rows; QKV, SWIGLU, LOGITS */
+    int32_t n_squares;    /* tiles */
+    int32_t squares_stride;
+    int32_t dim;          /* inputs of the norm */
+    float eps;
+    const float *bias; /* QKV, or NULL */
+    float *y;          /* QKV, LOGITS; RESIDUAL: x, updated in place */
+    int32_t ldy;
+    struct cuda_acts acts_out; /* RESIDUAL, SWIGLU */
+    const float *gain;         /* RESIDUAL: of the next norm */
+    float *squares_out;        /* RESIDUAL */
+    int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64; wide: a multiple of 128 */
+    float *part;               /* narrow: partial sums, cuda_product_part_bytes */
+    int32_t *arrived;          /* narrow: counters [ceil(n / 128)], zero between launches */
+};
+void cuda_narrow(const struct cuda_product *p, cudaStream_t stream);
+void cuda_wide(const struct cuda_product *p, cudaStream_t stream);
+size_t cuda_product_part_bytes(int32_t n, int32_t rows);
+
+/* --- sampling ------------------------------------------------------------------------------- */
+
+/* The next id of every active row among row_of[n] (NULL: rows 0..n-1) from logits[n][vocab]: forced
+ * ids, end tokens, max_new, NaN; as sampler_pick and the CPU backend do. Writes rows and report[row],
+ * CUDA_ABSENT for rows that are not active or not named (of all `width`). ids_limit: ids that may be
+ * sampled. scratch: cuda_sample_bytes(width). */
+struct cuda_sampling {
+    struct cuda_row *rows;
+    const int32_t *row_of;
+    int32_t n, width, vocab, ids_limit;
+    const float *logits;
+    const int32_t *forced; /* [width][max_total] */
+    int32_t max_total;
+    int32_t eos[8], n_eos;
+    struct cuda_report *report; /* [width] */
+    void *scratch;
+};
+void cuda_sample(const struct cuda_sampling *s, cudaStream_t stream);
+size_t cuda_sample_bytes(int32_t width);
+
+/* --- prefill ------------------------------------------------------------------------------ */
+
+/* Prompts packed one behind the other, each beginning at a multiple of 16 rows of the pack. Keys
+ * and values of one layer of all of them lie in a workspace of their own, in pages as everywhere:
+ * page kv * pages + first / 16 + i holds positions 16 i .. 16 i + 15 of the prompt. */
+struct cuda_prompt {
+    int32_t row, first, n, plan; /* row of the batch; first row in the pack; tokens; plan's index */
+};
+struct cuda_prefill {
+    struct cuda_shape shape;
+    const struct cuda_prompt *prompts;
+    int32_t n_prompts;
+    const int32_t *block_prompt; /* [pages]: the prompt that 16 rows of the pack belong to */
+    int32_t pages;               /* rows of the pack / 16 */
+    uint16_t *kv;                /* [n_kv_heads * pages][2 * 16 * cache_head] keys rotated */
+    float *lse; /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
+    float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over all queries and the
+                    group (plans with observe_prompt); both only where any_mass */
+    int32_t any_mass;
+    const struct cuda_plan *plans;
+    float scale;
+    const float *rope;
+};
+/* Rows [from, from + n) of the pack (multiples of 16): q [n][n_heads * head_size] is the front of
+ * qkv rows and is normed and rotated in place, k and v go to the workspace. */
+void cuda_prompt_append(const struct cuda_prefill *p, float *qkv, int32_t from, int32_t n,
+                        const float *q_norm, const float *k_norm, cudaStream_t stream);
+/* Exact causal attention of the same rows (their keys and all before them are in the workspace),
+ * into acts rows 0..n-1; lse where any_mass. */
+void cuda_prompt_attend(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
+                        const struct cuda_acts *acts, cudaStream_t stream);
+/* mass += what these queries give to every key (once more over q and k, with lse). */
+void cuda_prompt_mass(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
+                      cudaStream_t stream);
+/* After a layer: every head of every prompt is cut to capacity by its plan and what is left is
+ * appended to the row's own pages, oldest first, with bounds and columns. KEYS_RANK: keys are
+ * unrotated. The last layer also sets n_live, n_pages, evictions of the rows. */
+void cuda_settle(const struct cuda_prefill *p, const struct cuda_pass *pass, int32_t layer,
+                 cudaStream_t stream);
+/* x[from + i] and acts[i] of pack rows [from, from + n) from ids (padding rows have id 0). */
+void cuda_embed(const struct cuda_shape *shape, const int32_t *ids, int32_t n, int32_t stride,
+                const struct cuda_matrix *embedding, const float *gain, float *x, float *squares,
+                const struct cuda_acts *acts, cudaStream_t stream);
+
+/* --- joining and leaving, in stream order --------------------------------------------------- */
+
+/* rows[index[i]] = from[i]; tables of the row are numbered from base[i] on. host_* are pinned. */
+struct cuda_join {
+    struct cuda_row row;
+    int32_t index, base;
+};
+void cuda_enter(const struct cuda_pass *p, const struct cuda_join *joins, int32_t n,
+                cudaStream_t stream);
+void cuda_leave_row(const struct cuda_pass *p, int32_t row, cudaStream_t stream);
+/* Benchmarks: the row holds random keys and values, as if `tokens` tokens had been fed. */
+void cuda_pretend_row(const struct cuda_pass *p, int32_t row, int32_t tokens, uint64_t seed,
+                      cudaStream_t stream);
+
+/* --- weights ------------------------------------------------------------------------------ */
+
+/* Packs rows [n0, n0 + n) of a tensor (row-major [n][k], source type 0 fp32, 1 fp16, 2 bf16) into a
+ * matrix at rows that begin at `at`; interleave 0: row i goes to at + i; 1 / 2: gate / up row i goes
+ * to fragment row i / 8 * 16 + (0 / 8) + i % 8. The matrix was zeroed. */
+void cuda_pack(uint16_t *data, int32_t segment, int32_t at, int32_t interleave, const void *rows,
+               int32_t type, int32_t n0, int32_t n, int32_t k, cudaStream_t stream);
+/* Random weights for benchmarks: uniform in +-spread, a function of seed and place. */
+void cuda_pack_random(uint16_t *data, size_t elements, float spread, uint64_t seed,
+                      cudaStream_t stream);
+
+/* --- yardsticks ----------------------------------------------------------------------------- */
+
+/* Reads bytes (a multiple of 16) once; writes 4 bytes per block. */
+void cuda_sweep(const void *data, size_t bytes, float *out, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,79 @@
+/* Small pieces that several kernels share: dependent launches, warp reductions, the matrix
+ * instruction, launching. */
+#pragma once
+
+#include <cuda_bf16.h>
+#include <math_constants.h>
+#include <stdint.h>
+
+#include "engine/cuda_device.h"
+
+/* --- dependent launches --------------------------------------------------------------------- */
+
+/* Lets the next kernel of the stream start early; it still waits for all of this one in pdl_wait.
+ */
+[[maybe_unused]] static __device__ __forceinline__ void pdl_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+/* Returns when all kernels before this one have ended and their writes can be seen. */
+[[maybe_unused]] static __device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* True where kernels may start before their predecessors have ended (compute capability 9). */
+bool cuda_early_launch();
+
+/* Launches a kernel that calls pdl_wait. */
+template <typename... P, typename... A>
+[[maybe_unused]] static void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                   A... arguments) {
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute early = {};
+    config.gridDim = grid, config.blockDim = block;
+    config.dynamicSmemBytes = shared, config.stream = stream;
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &early, config.numAttrs = cuda_early_launch() ? 1 : 0;
+    cudaLaunchKernelEx(&config, kernel, P(arguments)...);
+}
+
+/* --- bf16 ----------------------------------------------------------------------------------- */
+
+[[maybe_unused]] static __device__ __forceinline__ float bf16_float(uint16_t b) {
+    return __uint_as_float((uint32_t)b << 16);
+}
+[[maybe_unused]] static __device__ __forceinline__ uint16_t float_bf16(float x) {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+/* Two neighbours as one word, the first in the low half. */
+[[maybe_unused]] static __device__ __forceinline__ uint32_t float_bf16x2(float low, float high) {
+    return (uint32_t)float_bf16(low) | (uint32_t)float_bf16(high) << 16;
+}
+
+/* --- the matrix instruction ----------------------------------------------------------------- */
+
+/* c += a b: a is a fragment (16 x 16), b 16 x 8, c 16 x 8 in fp32. Lane l holds of c the elements
+ * (l / 4, l % 4 * 2), (same, + 1), (l / 4 + 8, ...), (..., + 1). */
+[[maybe_unused]] static __device__ __forceinline__ void mma(float c[4], const uint4 a, const uint2 b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+
+/* --- reductions in a fixed order ------------------------------------------------------------ */
+
+[[maybe_unused]] static __device__ __forceinline__ float warp_sum(float x) {
+    for (int i = 16; i; i /= 2)
+        x += __shfl_xor_sync(~0u, x, i);
+    return x;
+}
+[[maybe_unused]] static __device__ __forceinline__ float warp_max(float x) {
+    for (int i = 16; i; i /= 2)
+        x = fmaxf(x, __shfl_xor_sync(~0u, x, i));
+    return x;
+}
