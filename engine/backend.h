@@ -25,10 +25,10 @@ struct sequence {
 /* What a pass (a prefill, or a decode step of all rows in flight) made of one row. */
 struct outcome {
     int row;
-    int32_t id;                        /* chosen from the pass; -1 with FINISH_NUMERIC */
-    enum finish finish;                /* other than FINISH_NOT: the row's last outcome */
-    int32_t kept;                      /* live tokens per layer and KV head, largest head */
-    uint64_t kv_bytes, evictions;      /* evictions: units, over all layers and heads */
+    int32_t id;                   /* chosen from the pass; -1 with FINISH_NUMERIC */
+    enum finish finish;           /* other than FINISH_NOT: the row's last outcome */
+    int32_t kept;                 /* live tokens per layer and KV head, largest head */
+    uint64_t kv_bytes, evictions; /* evictions: units, over all layers and heads */
 };
 
 struct backend {

@@ -37,10 +37,10 @@ extern "C" {
 
 enum {
     CUDA_SEGMENTS = 8,
-    CUDA_NARROW = 64,    /* rows: the narrow family of products; wider batches use the wide one */
-    CUDA_BLOCK_ROWS = 128, /* the wide family works in blocks of so many rows */
-    CUDA_GROUP = 16,     /* q heads per KV head at most */
-    CUDA_ABSENT = -2,    /* cuda_report.id: the row was not in flight */
+    CUDA_NARROW = 64,      /* a wider session computes rows in blocks of */
+    CUDA_BLOCK_ROWS = 128, /* so many */
+    CUDA_GROUP = 16,       /* q heads per KV head at most */
+    CUDA_ABSENT = -2,      /* cuda_report.id: the row was not in flight */
 };
 
 /* --- the model ---------------------------------------------------------------------------- */
@@ -131,11 +131,11 @@ struct cuda_plan {
 /* A row of the batch. Written at join, then by the device alone. All heads of a row hold equally
  * many tokens and pages: plans evict one unit of every head at a time. */
 struct cuda_row {
-    int32_t active; /* 0: free or ended */
-    int32_t plan;   /* index into the plans on the device */
+    int32_t active;                            /* 0: free or ended */
+    int32_t plan;                              /* index into the plans on the device */
     int32_t n_prompt, capacity, budget, worst; /* budget: effective, of selection; worst: pages */
-    int32_t position; /* of the token of the pass under way (k_begin raises it) */
-    int32_t next;     /* id to feed */
+    int32_t position;        /* of the token of the pass under way (k_begin raises it) */
+    int32_t next;            /* id to feed */
     int32_t n_live, n_pages; /* with the token of the pass under way */
     int32_t evict;           /* this pass: one unit of every head goes before the append */
     int32_t evictions;       /* units of one head so far */
@@ -159,31 +159,31 @@ struct cuda_pass {
     struct cuda_cache cache;
     const struct cuda_plan *plans;
     struct cuda_row *rows;
-    int32_t n_rows; /* rows that take part, active or not */
-    int32_t wide;   /* products of the wide family; attention in long chunks */
-    float scale;    /* 1 / sqrt(head_size) */
+    int32_t n_rows;    /* rows that take part, active or not */
+    int32_t wide;      /* more than CUDA_NARROW rows at most: attention in long chunks */
+    float scale;       /* 1 / sqrt(head_size) */
     const float *rope; /* [max_total][head_size]: cos, then sin */
 
-    float *x;   /* [rows][dim] the residual stream */
-    float *qkv; /* [rows][(n_heads + 2 n_kv_heads) * head_size] */
+    float *x;       /* [rows][dim] the residual stream */
+    float *qkv;     /* [rows][(n_heads + 2 n_kv_heads) * head_size] */
     float *squares; /* [ceil(dim / 16)][rows] sums of x^2 over 16 dims */
     uint16_t *q;    /* [rows][n_kv_heads][tiles of 8 q heads][cache_head / 16][32 lanes][4] bf16:
                        rotated queries as B fragments: lane n * 4 + j holds inputs 2j, 2j + 1,
                        2j + 8, 2j + 9 of head n */
 
     /* the work of attention: entries row << 16 | chunk, the same for all layers and heads */
-    uint32_t *work;       /* [2][max_work]: what is attended; everything that is resident */
-    int32_t *n_work;      /* [2], then the largest dense_layers of a row in flight */
+    uint32_t *work;  /* [2][max_work]: what is attended; everything that is resident */
+    int32_t *n_work; /* [2], then the largest dense_layers of a row in flight */
     int32_t max_work, max_chunks;
-    int32_t *view;        /* [rows][n_kv_heads][room] pages chosen by selection, ascending */
-    uint32_t *chosen;     /* [rows][n_kv_heads][room] slots chosen by token selection, by index into
-                             the table; NULL where no plan selects tokens */
-    int32_t *rank;        /* [rows][n_kv_heads][room * 16] by index into the table (KEYS_RANK) */
-    float *score;         /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
-                             by place in the view; only for plans with `mass` */
-    float *softmax;       /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
-    float *part;          /* [rows][n_kv_heads][max_chunks][tiles * 8][cache_head + 2] */
-    int32_t *arrived;     /* [rows][n_kv_heads] zero between passes */
+    int32_t *view;    /* [rows][n_kv_heads][room] pages chosen by selection, ascending */
+    uint32_t *chosen; /* [rows][n_kv_heads][room] slots chosen by token selection, by index into
+                         the table; NULL where no plan selects tokens */
+    int32_t *rank;    /* [rows][n_kv_heads][room * 16] by index into the table (KEYS_RANK) */
+    float *score;     /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
+                         by place in the view; only for plans with `mass` */
+    float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
+    float *part;      /* [rows][n_kv_heads][max_chunks][tiles * 8][cache_head + 2] */
+    int32_t *arrived; /* [rows][n_kv_heads] zero between passes */
 };
 
 /* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. */
@@ -201,8 +201,8 @@ CUDA_FN int32_t attended_pages(const struct cuda_row *r, const struct cuda_plan 
 void cuda_begin(const struct cuda_pass *p, const struct cuda_matrix *embedding, const float *gain,
                 const struct cuda_acts *acts, cudaStream_t stream);
 
-/* Per (row, KV head) after q, k, v: head norms (gains NULL: none), rotation, evict, append, then what
- * follows from bounds: page selection (view), observe. */
+/* Per (row, KV head) after q, k, v: head norms (gains NULL: none), rotation, evict, append, then
+ * what follows from bounds: page selection (view), observe. */
 void cuda_prepare(const struct cuda_pass *p, int32_t layer, const float *q_norm,
                   const float *k_norm, cudaStream_t stream);
 
@@ -230,7 +230,7 @@ struct cuda_product {
     const float *squares; /* [tiles][stride] of the input rows; QKV, SWIGLU, LOGITS */
     int32_t n_squares;    /* tiles */
     int32_t squares_stride;
-    int32_t dim;          /* inputs of the norm */
+    int32_t dim; /* inputs of the norm */
     float eps;
     const float *bias; /* QKV, or NULL */
     float *y;          /* QKV, LOGITS; RESIDUAL: x, updated in place */
@@ -238,20 +238,21 @@ struct cuda_product {
     struct cuda_acts acts_out; /* RESIDUAL, SWIGLU */
     const float *gain;         /* RESIDUAL: of the next norm */
     float *squares_out;        /* RESIDUAL */
-    int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64; wide: a multiple of 128 */
-    float *part;               /* narrow: partial sums, cuda_product_part_bytes */
-    int32_t *arrived;          /* narrow: counters [ceil(n / 128)], zero between launches */
+    int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64 or a multiple of 128 */
+    float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
+    float *part;               /* partial sums: cuda_product_part_bytes */
+    int32_t *arrived;          /* counters [multiprocessors], zero between launches */
 };
-void cuda_narrow(const struct cuda_product *p, cudaStream_t stream);
-void cuda_wide(const struct cuda_product *p, cudaStream_t stream);
-size_t cuda_product_part_bytes(int32_t n, int32_t rows);
+/* A row's result is the same in every width, at every place. */
+void cuda_product_run(const struct cuda_product *p, cudaStream_t stream);
+size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows);
 
 /* --- sampling ------------------------------------------------------------------------------- */
 
 /* The next id of every active row among row_of[n] (NULL: rows 0..n-1) from logits[n][vocab]: forced
- * ids, end tokens, max_new, NaN; as sampler_pick and the CPU backend do. Writes rows and report[row],
- * CUDA_ABSENT for rows that are not active or not named (of all `width`). ids_limit: ids that may be
- * sampled. scratch: cuda_sample_bytes(width). */
+ * ids, end tokens, max_new, NaN; as sampler_pick and the CPU backend do. Writes rows and
+ * report[row], CUDA_ABSENT for rows that are not active or not named (of all `width`). ids_limit:
+ * ids that may be sampled. scratch: cuda_sample_bytes(width). */
 struct cuda_sampling {
     struct cuda_row *rows;
     const int32_t *row_of;
@@ -281,7 +282,7 @@ struct cuda_prefill {
     const int32_t *block_prompt; /* [pages]: the prompt that 16 rows of the pack belong to */
     int32_t pages;               /* rows of the pack / 16 */
     uint16_t *kv;                /* [n_kv_heads * pages][2 * 16 * cache_head] keys rotated */
-    float *lse; /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
+    float *lse;  /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
     float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over all queries and the
                     group (plans with observe_prompt); both only where any_mass */
     int32_t any_mass;
@@ -327,8 +328,8 @@ void cuda_pretend_row(const struct cuda_pass *p, int32_t row, int32_t tokens, ui
 /* --- weights ------------------------------------------------------------------------------ */
 
 /* Packs rows [n0, n0 + n) of a tensor (row-major [n][k], source type 0 fp32, 1 fp16, 2 bf16) into a
- * matrix at rows that begin at `at`; interleave 0: row i goes to at + i; 1 / 2: gate / up row i goes
- * to fragment row i / 8 * 16 + (0 / 8) + i % 8. The matrix was zeroed. */
+ * matrix at rows that begin at `at`; interleave 0: row i goes to at + i; 1 / 2: gate / up row i
+ * goes to fragment row i / 8 * 16 + (0 / 8) + i % 8. The matrix was zeroed. */
 void cuda_pack(uint16_t *data, int32_t segment, int32_t at, int32_t interleave, const void *rows,
                int32_t type, int32_t n0, int32_t n, int32_t k, cudaStream_t stream);
 /* Random weights for benchmarks: uniform in +-spread, a function of seed and place. */

@@ -29,9 +29,11 @@ bool cuda_early_launch();
 
 /* Launches a kernel that calls pdl_wait. */
 template <typename... P, typename... A>
-[[maybe_unused]] static void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                   A... arguments) {
+[[maybe_unused]] static void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                                    cudaStream_t stream, A... arguments) {
     cudaLaunchConfig_t config = {};
+    if (shared > 48 * 1024)
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     cudaLaunchAttribute early = {};
     config.gridDim = grid, config.blockDim = block;
     config.dynamicSmemBytes = shared, config.stream = stream;
@@ -58,7 +60,8 @@ template <typename... P, typename... A>
 
 /* c += a b: a is a fragment (16 x 16), b 16 x 8, c 16 x 8 in fp32. Lane l holds of c the elements
  * (l / 4, l % 4 * 2), (same, + 1), (l / 4 + 8, ...), (..., + 1). */
-[[maybe_unused]] static __device__ __forceinline__ void mma(float c[4], const uint4 a, const uint2 b) {
+[[maybe_unused]] static __device__ __forceinline__ void mma(float c[4], const uint4 a,
+                                                            const uint2 b) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])

@@ -1,0 +1,364 @@
+/* Products for 16 rows and more. An item is a tile of 128 outputs times a block of rows. Every
+ * block of threads first takes the same number of whole items; the few that are left over are cut
+ * into segments of k, whose sums the last block to arrive adds. Whole or cut, the sums of the eight
+ * segments are added in their order, as in cuda_few.cu: a row's bits depend neither on how many
+ * rows there are, nor on its place, nor on the number of multiprocessors. */
+#include "engine/kernels/cuda_epilogue.cuh"
+#include "engine/kernels/cuda_products.cuh"
+#include "engine/kernels/cuda_ring.cuh"
+
+enum { STAGES = 4, TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements */
+
+/* NT: tiles of 8 rows that a warp computes, beside two fragment rows of outputs. WN: warps side by
+ * side along the rows; four stand along the outputs. */
+template <int NT, int WN> struct many {
+    enum { ROWS = 8 * NT * WN, WARPS = 4 * WN, THREADS = 32 * WARPS };
+    struct shared {
+        uint16_t weights[STAGES][TILE * PIECE];
+        uint16_t acts[STAGES][ROWS * 64];
+        float rms[ROWS];
+        uint64_t full[STAGES], empty[STAGES];
+        int last;
+    };
+};
+
+/* The shares of a product. Cutting pays where many blocks would have nothing to do, and k is long.
+ */
+struct shares {
+    int blocks, items, row_blocks, whole, cut; /* whole: of every block; cut: items */
+};
+CUDA_FN shares share_out(int n, int segment, int row_blocks, int blocks) {
+    shares s = {blocks, (n + 127) / 128 * row_blocks, row_blocks, 0, 0};
+    s.whole = s.items / blocks;
+    s.cut = s.items % blocks;
+    if (segment * CUDA_SEGMENTS < 1024 || 2 * s.cut > blocks)
+        s.cut = 0, s.whole = (s.items + blocks - 1) / blocks;
+    return s;
+}
+
+/* What one block does, one segment after the other: step i of `steps`. */
+struct walk {
+    shares s;
+    int block, from, steps; /* from: its first segment among those of the cut items */
+};
+struct place {
+    int tile, row_block, segment;
+    int cut; /* index among the cut items, -1 for a whole one */
+};
+static __device__ __forceinline__ walk walk_of(const shares &s, int block) {
+    walk w = {s, block, block * s.cut * CUDA_SEGMENTS / s.blocks, 0};
+    w.steps = (block + 1) * s.cut * CUDA_SEGMENTS / s.blocks - w.from;
+    for (int i = 0; i < s.whole; i++)
+        w.steps += i * s.blocks + block < s.items ? CUDA_SEGMENTS : 0;
+    return w;
+}
+static __device__ __forceinline__ place place_of(const walk &w, int i) {
+    const int cut = i - w.s.whole * CUDA_SEGMENTS;
+    int item = i / CUDA_SEGMENTS * w.s.blocks + w.block;
+    place p = {0, 0, i % CUDA_SEGMENTS, -1};
+    if (cut >= 0 && w.s.cut) {
+        p.cut = (w.from + cut) / CUDA_SEGMENTS;
+        p.segment = (w.from + cut) % CUDA_SEGMENTS;
+        item = w.s.whole * w.s.blocks + p.cut;
+    }
+    p.tile = item / w.s.row_blocks, p.row_block = item % w.s.row_blocks;
+    return p;
+}
+
+static __device__ __forceinline__ int fragments_of(const cuda_product &p, int c) {
+    return min(4, p.w.segment / 16 - 4 * c);
+}
+/* Fragment rows that a tile has: 8, fewer in the last. */
+static __device__ __forceinline__ int height_of(const cuda_product &p, int tile) {
+    return min((int)TILE, (p.w.n + 15) / 16 - tile * TILE);
+}
+
+/* --- copying -------------------------------------------------------------------------------- */
+
+template <int NT, int WN> struct copier {
+    typedef many<NT, WN> size;
+    const cuda_product &p;
+    typename size::shared &s;
+    const walk &w;
+    int lane;
+
+    __device__ int stages() const { return w.steps * p.acts.chunks; }
+    __device__ void weights(int i, int stage) const {
+        const place at = place_of(w, i / p.acts.chunks);
+        const int c = i % p.acts.chunks, height = height_of(p, at.tile), all = p.w.segment / 16;
+        const int bytes = fragments_of(p, c) * 512;
+        copy_expect(&s.full[stage], height * bytes + size::ROWS * 128, lane);
+        for (int r = 0; r < height; r++)
+            if (copies_piece(lane, r)) {
+                size_t row = (size_t)(at.tile * TILE + r) * CUDA_SEGMENTS + at.segment;
+                copy_piece(s.weights[stage] + r * PIECE, p.w.data + (row * all + 4 * c) * 256,
+                           bytes, &s.full[stage], w.s.row_blocks == 1);
+            }
+    }
+    __device__ void acts(int i, int stage) const {
+        const place at = place_of(w, i / p.acts.chunks);
+        const size_t chunk = (size_t)at.segment * p.acts.chunks + i % p.acts.chunks;
+        const size_t row = chunk * p.acts.rows + (size_t)at.row_block * size::ROWS;
+        if (copies_piece(lane, TILE))
+            copy_piece(s.acts[stage], p.acts.data + row * 64, size::ROWS * 128, &s.full[stage],
+                       false);
+        copy_done(&s.full[stage]);
+    }
+    /* Weights of the first stages do not wait for the kernel before. */
+    __device__ void run() const {
+        const int n = stages(), first = min((int)STAGES, n);
+        for (int i = 0; i < first; i++)
+            weights(i, i);
+        pdl_wait();
+        for (int i = 0; i < first; i++)
+            acts(i, i);
+        ring_place at = {0, 1};
+        for (int i = first; i < n; i++, ring_next<STAGES>(&at)) {
+            barrier_wait(&s.empty[at.stage], at.round ^ 1);
+            weights(i, at.stage);
+            acts(i, at.stage);
+        }
+    }
+};
+
+/* --- computing ------------------------------------------------------------------------------ */
+
+template <int NT, int WN> struct computer {
+    typedef many<NT, WN> size;
+    const cuda_product &p;
+    typename size::shared &s;
+    const walk &w;
+    int warp, lane;
+    float total[2][NT][4], sum[2][NT][4];
+
+    __device__ int first_column() const { return warp / 4 * NT * 8; } /* of its rows in the block */
+
+    __device__ void chunk(int stage, int n) {
+        const uint16_t *a = s.weights[stage] + warp % 4 * 2 * PIECE + lane * 8;
+        const int row = lane / 4, swizzle = row % 4;
+        const uint16_t *b = s.acts[stage] + (first_column() + row) * 64 + lane % 4 * 4;
+#pragma unroll
+        for (int f = 0; f < 4; f++)
+            if (f < n) {
+                const uint4 a0 = *(const uint4 *)(a + f * 256);
+                const uint4 a1 = *(const uint4 *)(a + PIECE + f * 256);
+                const uint16_t *at = b + (f ^ swizzle) * 16;
+#pragma unroll
+                for (int t = 0; t < NT; t++) {
+                    const uint2 x = *(const uint2 *)(at + t * 8 * 64);
+                    mma(sum[0][t], a0, x);
+                    mma(sum[1][t], a1, x);
+                }
+            }
+    }
+
+    /* Partial sums of a segment of a cut item lie as the registers do. */
+    __device__ float4 *part(int cut, int segment, int i, int t) const {
+        size_t at = (size_t)(cut * CUDA_SEGMENTS + segment) * size::WARPS + warp;
+        return (float4 *)p.part + ((at * 2 + i) * NT + t) * 32 + lane;
+    }
+    __device__ void store_part(const place &at) {
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int t = 0; t < NT; t++)
+                *part(at.cut, at.segment, i, t) =
+                    make_float4(sum[i][t][0], sum[i][t][1], sum[i][t][2], sum[i][t][3]);
+    }
+    __device__ void add_parts(int cut) {
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int t = 0; t < NT; t++)
+                for (int segment = 0; segment < CUDA_SEGMENTS; segment++) {
+                    float4 x = __ldcg(part(cut, segment, i, t));
+                    total[i][t][0] += x.x, total[i][t][1] += x.y;
+                    total[i][t][2] += x.z, total[i][t][3] += x.w;
+                }
+    }
+
+    /* Whether this block, having stored `stored` segments of a cut item, is the last one. */
+    __device__ bool is_last(int cut, int stored) {
+        __threadfence();
+        sync_some(size::THREADS);
+        if (threadIdx.x == 0) {
+            s.last = atomicAdd(p.arrived + cut, stored) + stored == CUDA_SEGMENTS;
+            if (s.last)
+                p.arrived[cut] = 0;
+            __threadfence();
+        }
+        sync_some(size::THREADS);
+        return s.last;
+    }
+
+    __device__ void load_rms(int row_block) {
+        if (p.epilogue == CUDA_RESIDUAL)
+            return;
+        sync_some(size::THREADS); /* the last item's are still read */
+        if (p.rms)
+            for (int i = threadIdx.x; i < size::ROWS; i += size::THREADS)
+                s.rms[i] = __ldcg(p.rms + row_block * size::ROWS + i);
+        else
+            for (int i = warp; i < size::ROWS; i += size::WARPS) {
+                float rms = row_rms(p, row_block * size::ROWS + i, lane);
+                if (lane == 0)
+                    s.rms[i] = rms;
+            }
+        sync_some(size::THREADS);
+    }
+
+    __device__ void finish(int tile, int row_block) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int fragment = tile * TILE + warp % 4 * 2 + i, g = lane / 4;
+            if (fragment >= (p.w.n + 15) / 16)
+                break;
+#pragma unroll
+            for (int t = 0; t < NT; t++)
+#pragma unroll
+                for (int j = 0; j < 2; j++) {
+                    const int column = first_column() + t * 8 + lane % 4 * 2 + j;
+                    const int row = row_block * size::ROWS + column;
+                    const float low = total[i][t][j], high = total[i][t][j + 2];
+                    if (p.epilogue == CUDA_RESIDUAL)
+                        finish_residual(fragment, g, row, low, high);
+                    else if (p.epilogue == CUDA_SWIGLU)
+                        store_swiglu(p, row, fragment, g, low, high, s.rms[column]);
+                    else {
+                        store_normed(p, row, fragment * 16 + g, low, s.rms[column]);
+                        store_normed(p, row, fragment * 16 + g + 8, high, s.rms[column]);
+                    }
+                }
+        }
+    }
+    __device__ void finish_residual(int fragment, int g, int row, float low, float high) {
+        float square = store_residual(p, row, fragment * 16 + g, low) +
+                       store_residual(p, row, fragment * 16 + g + 8, high);
+        for (int k = 16; k >= 4; k /= 2)
+            square += __shfl_xor_sync(~0u, square, k);
+        if (g == 0)
+            p.squares_out[(size_t)fragment * p.acts_out.rows + row] = square;
+    }
+
+    __device__ void run() {
+        ring_place at = {0, 0};
+        memset(total, 0, sizeof total);
+        for (int i = 0; i < w.steps; i++) {
+            const place here = place_of(w, i);
+            memset(sum, 0, sizeof sum);
+            for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
+                barrier_wait(&s.full[at.stage], at.round);
+                chunk(at.stage, fragments_of(p, c));
+                __syncwarp();
+                if (lane == 0)
+                    barrier_arrive(&s.empty[at.stage]);
+            }
+            const bool ends = i + 1 == w.steps || here.segment + 1 == CUDA_SEGMENTS;
+            if (here.cut >= 0) {
+                store_part(here);
+                if (!ends || !is_last(here.cut, 1 + count_before(i)))
+                    continue;
+                add_parts(here.cut);
+            } else {
+#pragma unroll
+                for (int j = 0; j < 2 * NT * 4; j++)
+                    (&total[0][0][0])[j] += (&sum[0][0][0])[j];
+                if (!ends)
+                    continue;
+            }
+            load_rms(here.row_block);
+            finish(here.tile, here.row_block);
+            memset(total, 0, sizeof total);
+        }
+    }
+    /* Segments of step i's cut item that this block took before it. */
+    __device__ int count_before(int i) const {
+        return min(place_of(w, i).segment, i - w.s.whole * CUDA_SEGMENTS);
+    }
+};
+
+template <int NT, int WN>
+__global__ void __launch_bounds__((4 * WN + 1) * 32)
+    k_many(const __grid_constant__ cuda_product p, const __grid_constant__ shares share) {
+    typedef many<NT, WN> size;
+    extern __shared__ __align__(128) char memory[];
+    typename size::shared &s = *(typename size::shared *)memory;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (threadIdx.x == 0)
+        for (int i = 0; i < STAGES; i++)
+            barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], size::WARPS);
+    barrier_init_done();
+    pdl_launch();
+    const walk w = walk_of(share, blockIdx.x);
+    if (warp == size::WARPS) {
+        const copier<NT, WN> copy = {p, s, w, lane};
+        copy.run();
+        return;
+    }
+    pdl_wait();
+    computer<NT, WN> compute = {p, s, w, warp, lane, {}, {}};
+    compute.run();
+}
+
+/* --- launching ------------------------------------------------------------------------------ */
+
+template <int NT, int WN> static void launch_many(const cuda_product *p, cudaStream_t stream) {
+    typedef many<NT, WN> size;
+    shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, product_blocks());
+    int blocks = s.cut || s.items > s.blocks ? s.blocks : s.items;
+    launch(k_many<NT, WN>, dim3(blocks), dim3(size::THREADS + 32), sizeof(typename size::shared),
+           stream, *p, s);
+}
+
+/* 1 / rms of every row, where too many blocks would each compute the same. */
+__global__ void k_rms(const __grid_constant__ cuda_product p, float *rms) {
+    pdl_launch();
+    pdl_wait();
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    float x = row < p.rows ? row_rms(p, row, lane) : 0;
+    if (lane == 0 && row < p.rows)
+        rms[row] = x;
+}
+
+void product_many(const cuda_product *p, cudaStream_t stream) {
+    if (p->rows == 16)
+        launch_many<2, 1>(p, stream);
+    else if (p->rows == 32)
+        launch_many<4, 1>(p, stream);
+    else if (p->rows == 64)
+        launch_many<8, 1>(p, stream);
+    else {
+        if (p->rms && p->epilogue != CUDA_RESIDUAL)
+            launch(k_rms, dim3((p->rows + 7) / 8), dim3(256), 0, stream, *p, (float *)p->rms);
+        launch_many<8, 2>(p, stream);
+    }
+}
+
+int product_blocks() {
+    static int blocks = 0;
+    int device = 0;
+    if (!blocks && cudaGetDevice(&device) == cudaSuccess)
+        cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, device);
+    return blocks ? blocks : 1;
+}
+
+bool cuda_early_launch() {
+    static int major = 0;
+    int device = 0;
+    if (!major && cudaGetDevice(&device) == cudaSuccess)
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major >= 9;
+}
+
+void cuda_product_run(const cuda_product *p, cudaStream_t stream) {
+    if (p->rows <= 8)
+        product_few(p, stream);
+    else
+        product_many(p, stream);
+}
+
+size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows) {
+    int row_block = rows < CUDA_BLOCK_ROWS ? rows : CUDA_BLOCK_ROWS;
+    shares s = share_out(n, segment, (rows + row_block - 1) / row_block, product_blocks());
+    return (size_t)s.cut * CUDA_SEGMENTS * 128 * (size_t)row_block * sizeof(float);
+}
