@@ -158,25 +158,28 @@ static bool add_sequences(const struct run *r, struct session *session, const st
     return ok;
 }
 
-static void steps(struct session *session, int n) {
-    struct event events[SESSION_WIDTH];
+static bool steps(struct session *session, int n, struct err *e) {
+    struct event events[64]; /* the widest batch */
     for (int i = 0; i < n; i++)
-        session_step(session, events);
+        if (session_step(session, events, e) < 0)
+            return false;
+    return true;
 }
 
 /* Each window is measured next to its own floor, so that what else the machine does weighs on both.
  */
-static void measure(struct run *r, struct session *session, const struct plan *plan, int prompt,
-                    struct result *out) {
+static bool measure(struct run *r, struct session *session, const struct plan *plan, int prompt,
+                    struct result *out, struct err *e) {
     const int n = (int)r->bench->windows;
     const double weights = product_weights(&r->model->config);
     double *all = must_alloc(5 * (size_t)n * sizeof *all), *step = all, *floor = all + n,
            *ratio = all + 2 * n;
     double *matmul = all + 3 * n, *read = all + 4 * n;
-    for (int w = 0; w < n; w++) {
-        steps(session, WARM); /* the floor has taken the caches */
+    bool ok = true;
+    for (int w = 0; ok && w < n; w++) {
+        ok = steps(session, WARM, e); /* the floor has taken the caches */
         double start = clock_seconds();
-        steps(session, WINDOW);
+        ok = ok && steps(session, WINDOW, e);
         step[w] = (clock_seconds() - start) / WINDOW;
         out->kept = w <= n / 2 ? session_positions(session, 0, 0, 0, NULL, 0) : out->kept;
         out->kv_bytes = kv_read(r, plan, out->batch, out->kept, prompt);
@@ -190,6 +193,7 @@ static void measure(struct run *r, struct session *session, const struct plan *p
     out->ratio = floor_median(ratio, n);
     out->matmul = floor_median(matmul, n), out->read = floor_median(read, n);
     free(all);
+    return ok;
 }
 
 /* Decodes forced ids through all contexts, and measures around each. */
@@ -205,16 +209,15 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
                                     .isa = b->common.isa};
     struct session *session = session_open(r->model, &params, e);
     bool ok = session && add_sequences(r, session, plan, batch, prompt, total, e);
-    if (ok)
-        steps(session, 1); /* tells the ids that prefill gave, and computes nothing */
+    ok = ok && steps(session, 1, e); /* tells the ids that prefill gave, and computes nothing */
     for (int i = 0, at = prompt; ok && i < r->contexts.count; at = contexts[i++] - half + span) {
         struct result *out = &r->results[r->n_results++];
         *out = (struct result){.batch = batch, .context = contexts[i]};
         name_policy(plan, out->policy, sizeof out->policy);
         out->weight_bytes = product_weights(&r->model->config) * (double)r->kernels->cache_size;
         log_status(false, "bench: %s, batch %d, context %d", out->policy, batch, contexts[i]);
-        steps(session, contexts[i] - half - at);
-        measure(r, session, plan, prompt, out);
+        ok =
+            steps(session, contexts[i] - half - at, e) && measure(r, session, plan, prompt, out, e);
     }
     session_close(session);
     return ok;

@@ -65,6 +65,7 @@ struct generator {
     struct plan plan;
     struct model *model;     /* owned */
     struct session *session; /* owned */
+    struct event *events;    /* [width of the session], owned */
     struct job *jobs;        /* owned */
     int n_jobs, n_told;
     struct stream *stream; /* of the only job; NULL with JSON */
@@ -246,12 +247,13 @@ static void take_event(struct generator *g, const struct event *event) {
 }
 
 static bool run_jobs(struct generator *g, struct err *e) {
-    struct event events[SESSION_WIDTH];
     while (g->n_told < g->n_jobs) {
         add_waiting(g);
-        int n = session_step(g->session, events);
+        int n = session_step(g->session, g->events, e);
+        if (n < 0)
+            return false;
         for (int i = 0; i < n; i++)
-            take_event(g, &events[i]);
+            take_event(g, &g->events[i]);
         for (; g->n_told < g->n_jobs && g->jobs[g->n_told].done; g->n_told++)
             if (g->param->jsonl || (!g->stream && !g->jobs->error.code))
                 print_json(g, &g->jobs[g->n_told]);
@@ -274,7 +276,9 @@ static bool open_session(struct generator *g, struct err *e) {
         longest = total > longest ? total : longest;
         width += width < g->param->batch;
     }
-    g->session = common_session(&g->param->common, g->model, width ? width : 1, longest, e);
+    width = width ? width : 1;
+    g->events = must_zalloc((size_t)width, sizeof *g->events);
+    g->session = common_session(&g->param->common, g->model, width, longest, e);
     return g->session != NULL;
 }
 
@@ -315,6 +319,7 @@ static int generate(const struct generate_param *param, struct err *e) {
         id_list_free(&g.jobs[i].ids);
     }
     free(g.jobs);
+    free(g.events);
     session_close(g.session);
     model_close(g.model);
     return !ok ? e->code : failed ? EXIT_PARTIAL : EXIT_OK;

@@ -44,11 +44,12 @@ static void keep_row(void *user, int position, const float *logits) {
 }
 
 static bool decode(struct session *session, const struct request *request, struct err *e) {
-    struct event events[SESSION_WIDTH];
+    struct event event;
     if (!session_add(session, request, e))
         return false;
     while (session_active(session))
-        session_step(session, events);
+        if (session_step(session, &event, e) < 0)
+            return false;
     return true;
 }
 

@@ -33,7 +33,9 @@ struct outcome {
 
 struct backend {
     const char *name;
-    /* Reads and packs the weights, reserves the cache. NULL on error. */
+    int max_width; /* sequences in flight at most; SESSION_WIDTH at most */
+    /* Reads and packs the weights, reserves the cache. NULL on error, with *params->too_large set
+     * (where that is not NULL) if a narrower session might fit into memory. */
     void *(*open)(const struct model *model, const struct session_params *params, struct err *e);
     void (*close)(void *backend);
     /* Puts a sequence into a free row; its prompt is fed now or at the next step. The ids are

@@ -12,13 +12,12 @@ enum { BLOCK = 4 };
 /* What the loops over rows need: the tokens that go through a layer together. */
 struct batch {
     struct cpu *b;
-    int layer, m;                            /* rows */
-    float *x;                                /* [m][dim] */
-    const int *rows;                         /* decode: the session's rows, or NULL */
-    const struct sequence *const *sequences; /* decode: one a row; prefill: the one */
-    int32_t first;                           /* prefill: position of row 0 */
-    const struct cpu_matrix *w;              /* the matmul under way, */
-    float *y;                                /* its output [m][ldy], */
+    int layer, m;               /* rows */
+    float *x;                   /* [m][dim] */
+    const int *rows;            /* of the session: decode: one a row; prefill: the one */
+    int32_t first;              /* prefill: position of row 0 */
+    const struct cpu_matrix *w; /* the matmul under way, */
+    float *y;                   /* its output [m][ldy], */
     size_t ldy;
     bool add;
     const float *gain; /* the norm under way */
@@ -88,6 +87,10 @@ static void prepare_head(const struct cpu *b, float *x, const float *gain, int32
     rope_rotate(x, b->rope + (size_t)position * (size_t)c->head_size, c->head_size, 1, x);
 }
 
+static const struct sequence *sequence_of(const struct batch *t, int i) {
+    return t->b->rows[t->rows[i]].standing.sequence;
+}
+
 /* One KV head of one sequence in a decode step. */
 static void decode_head_task(void *context, int task, int thread) {
     const struct batch *t = context;
@@ -95,7 +98,8 @@ static void decode_head_task(void *context, int task, int thread) {
     const struct config *c = config_of(b);
     const struct cpu_layer *y = &b->weights.layers[t->layer];
     int i = task / c->n_kv_heads, kv = task % c->n_kv_heads, group = c->n_heads / c->n_kv_heads;
-    const struct sequence *s = t->sequences[i];
+    const struct sequence *s = sequence_of(t, i);
+    int32_t position = b->rows[t->rows[i]].standing.position;
     struct head *head = head_of(b, t->rows[i], t->layer, kv);
     struct head_step step = {.plan = s->plan,
                              .pool = &b->pages,
@@ -106,7 +110,7 @@ static void decode_head_task(void *context, int task, int thread) {
                              .group = group,
                              .n_prompt = s->n_prompt,
                              .capacity = s->capacity,
-                             .now = s->position,
+                             .now = position,
                              .key = s->key};
     bool by_rank = s->plan->keys == KEYS_RANK;
     float *k = k_of(b, i, kv), out[CPU_GROUP * MAX_HEAD_SIZE];
@@ -114,11 +118,11 @@ static void decode_head_task(void *context, int task, int thread) {
     if (by_rank && y->k_norm)
         b->kernels->rmsnorm(k, y->k_norm, c->head_size, c->rms_eps, k);
     else if (!by_rank)
-        prepare_head(b, k, y->k_norm, s->position);
-    head_append(&b->pages, head, step.needs, s->position, 0, k, v_of(b, i, kv));
+        prepare_head(b, k, y->k_norm, position);
+    head_append(&b->pages, head, step.needs, position, 0, k, v_of(b, i, kv));
     for (int g = 0; g < group; g++)
         prepare_head(b, q_of(b, i, kv * group + g), y->q_norm,
-                     by_rank ? head->n_live - 1 : s->position);
+                     by_rank ? head->n_live - 1 : position);
     rules_attend(&step, &b->scratch[thread], q_of(b, i, kv * group), 1 / sqrtf((float)c->head_size),
                  INT32_MAX, b->rope, out);
     size_t n = (size_t)(group * c->head_size);
@@ -133,7 +137,7 @@ static void prefill_head_task(void *context, int kv, int thread) {
     struct cpu *b = t->b;
     const struct config *c = config_of(b);
     const struct cpu_layer *y = &b->weights.layers[t->layer];
-    const struct sequence *s = t->sequences[0];
+    const struct sequence *s = sequence_of(t, 0);
     int group = c->n_heads / c->n_kv_heads;
     size_t n = (size_t)(group * c->head_size);
     struct head_step step = {.plan = s->plan,
@@ -184,7 +188,7 @@ static void layer_forward(struct batch *t, pool_body *attention, int n_tasks) {
 static void settle_head_task(void *context, int kv, int thread) {
     const struct batch *t = context;
     struct cpu *b = t->b;
-    const struct sequence *s = t->sequences[0];
+    const struct sequence *s = sequence_of(t, 0);
     const struct config *c = config_of(b);
     struct head *from = &b->prompt_heads[kv], *to = head_of(b, t->rows[0], t->layer, kv);
     struct page_needs needs = b->rows[t->rows[0]].needs;
@@ -216,76 +220,119 @@ static void settle_head_task(void *context, int kv, int thread) {
     head_clear(&b->prompt, from, needs);
 }
 
-static const float *final_logits(struct batch *t) {
+static float *final_logits(struct batch *t) {
     struct cpu *b = t->b;
     norm(t, b->weights.final_norm);
     matmul(t, &b->weights.head, b->logits, (size_t)b->weights.head.n, false);
     return b->logits;
 }
 
-static const float *cpu_prefill(void *backend, int row, const struct sequence *s,
-                                const int32_t *ids) {
-    struct cpu *b = backend;
+static struct outcome outcome_of(struct cpu *b, int row, float *logits) {
     const struct config *c = config_of(b);
+    struct cpu_row *r = &b->rows[row];
+    struct outcome out = {.row = row};
+    uint64_t pages = 0;
+    for (int i = 0; i < c->n_layers * c->n_kv_heads; i++) {
+        const struct head *head = &r->heads[i];
+        pages += (uint64_t)head->n_pages;
+        out.evictions += head->evictions;
+        if (head->n_live > out.kept)
+            out.kept = head->n_live;
+    }
+    out.kv_bytes = pages * pool_page_cost(&b->pages, r->needs);
+    out.finish = advance(&r->standing, c, &b->sampler, logits);
+    out.id = r->standing.next;
+    r->flying = out.finish == FINISH_NOT;
+    return out;
+}
+
+/* The logits behind the last prompt token. */
+static float *prefill(struct batch *t, const int32_t *ids) {
+    struct cpu *b = t->b;
+    const struct config *c = config_of(b);
+    const struct sequence *s = sequence_of(t, 0);
     size_t dim = (size_t)c->dim;
-    struct batch t = {.b = b, .rows = &row, .sequences = &s};
-    b->rows[row].needs = plan_page_needs(s->plan);
     for (int i = 0; i < s->n_prompt; i++)
         cpu_embed(&b->weights, b->kernels, c->dim, ids[i], b->prompt_x + (size_t)i * dim);
-    for (t.layer = 0; t.layer < c->n_layers; t.layer++) {
-        for (t.first = 0; t.first < s->n_prompt; t.first += t.m) {
-            t.m = s->n_prompt - t.first < CPU_CHUNK ? s->n_prompt - t.first : CPU_CHUNK;
-            t.x = b->prompt_x + (size_t)t.first * dim;
-            layer_forward(&t, prefill_head_task, c->n_kv_heads);
+    for (t->layer = 0; t->layer < c->n_layers; t->layer++) {
+        for (t->first = 0; t->first < s->n_prompt; t->first += t->m) {
+            t->m = s->n_prompt - t->first < CPU_CHUNK ? s->n_prompt - t->first : CPU_CHUNK;
+            t->x = b->prompt_x + (size_t)t->first * dim;
+            layer_forward(t, prefill_head_task, c->n_kv_heads);
         }
-        pool_run(b->threads, c->n_kv_heads, settle_head_task, &t);
+        pool_run(b->threads, c->n_kv_heads, settle_head_task, t);
     }
-    t.m = 1;
+    t->m = 1;
     for (int i = s->on_logits ? 0 : s->n_prompt - 1; i < s->n_prompt; i++) {
-        t.x = b->prompt_x + (size_t)i * dim;
-        final_logits(&t);
+        t->x = b->prompt_x + (size_t)i * dim;
+        final_logits(t);
         if (s->on_logits)
             s->on_logits(s->user, i, b->logits);
     }
     return b->logits;
 }
 
+/* Any free page does for any head, so that what is reserved is never scattered. */
+static bool cpu_join(void *backend, int row, const struct sequence *s, const int32_t *ids) {
+    struct cpu *b = backend;
+    struct batch t = {.b = b, .rows = &row};
+    struct cpu_row *r = &b->rows[row];
+    r->needs = plan_page_needs(s->plan);
+    r->standing = (struct standing){.sequence = s, .position = s->n_prompt - 1};
+    r->first = outcome_of(b, row, prefill(&t, ids));
+    r->pending = true;
+    return true;
+}
+
 /* --- decode ----------------------------------------------------------------------------------- */
 
-static const float *cpu_step(void *backend, const int *rows,
-                             const struct sequence *const *sequences, int n) {
+/* Rows whose first id came from prefill are told before anything is computed. */
+static int tell_pending(struct cpu *b, struct outcome *out) {
+    int n = 0;
+    for (int row = 0; row < b->width; row++)
+        if (b->rows[row].pending) {
+            b->rows[row].pending = false;
+            out[n++] = b->rows[row].first;
+        }
+    return n;
+}
+
+static int cpu_step(void *backend, struct outcome *out, struct err *e) {
     struct cpu *b = backend;
     const struct config *c = config_of(b);
-    struct batch t = {.b = b, .m = n, .x = b->x, .rows = rows, .sequences = sequences};
-    for (int i = 0; i < n; i++)
-        cpu_embed(&b->weights, b->kernels, c->dim, sequences[i]->next,
-                  b->x + (size_t)i * (size_t)c->dim);
+    int rows[CPU_WIDTH], n = 0, told = tell_pending(b, out);
+    (void)e;
+    if (told)
+        return told;
+    for (int row = 0; row < b->width; row++)
+        if (b->rows[row].flying) {
+            struct standing *s = &b->rows[row].standing;
+            s->position++;
+            cpu_embed(&b->weights, b->kernels, c->dim, s->next, b->x + (size_t)n * (size_t)c->dim);
+            rows[n++] = row;
+        }
+    if (!n)
+        return 0;
+    struct batch t = {.b = b, .m = n, .x = b->x, .rows = rows};
     for (t.layer = 0; t.layer < c->n_layers; t.layer++)
         layer_forward(&t, decode_head_task, n * c->n_kv_heads);
-    return final_logits(&t);
+    float *logits = final_logits(&t);
+    for (int i = 0; i < n; i++, logits += c->vocab) {
+        const struct standing *s = &b->rows[rows[i]].standing;
+        if (s->sequence->on_logits)
+            s->sequence->on_logits(s->sequence->user, s->position, logits);
+        out[i] = outcome_of(b, rows[i], logits);
+    }
+    return n;
 }
 
 static void cpu_leave(void *backend, int row) {
     struct cpu *b = backend;
     const struct config *c = config_of(b);
+    struct cpu_row *r = &b->rows[row];
+    r->flying = r->pending = false;
     for (int i = 0; i < c->n_layers * c->n_kv_heads; i++)
-        head_clear(&b->pages, &b->rows[row].heads[i], b->rows[row].needs);
-}
-
-static void cpu_measure(const void *backend, int row, struct sequence_stats *out) {
-    const struct cpu *b = backend;
-    const struct config *c = config_of(b);
-    uint64_t pages = 0;
-    out->kept = 0;
-    out->evictions = 0;
-    for (int i = 0; i < c->n_layers * c->n_kv_heads; i++) {
-        const struct head *head = &b->rows[row].heads[i];
-        pages += (uint64_t)head->n_pages;
-        out->evictions += head->evictions;
-        if (head->n_live > out->kept)
-            out->kept = head->n_live;
-    }
-    out->kv_bytes = pages * pool_page_cost(&b->pages, b->rows[row].needs);
+        head_clear(&b->pages, &r->heads[i], r->needs);
 }
 
 static int cpu_positions(const void *backend, int row, int layer, int kv_head, int32_t *out,
@@ -321,12 +368,12 @@ static struct session_memory cpu_memory(const void *backend) {
 
 const struct backend cpu_backend = {
     .name = "cpu",
+    .max_width = CPU_WIDTH,
     .open = cpu_open,
     .close = cpu_close,
-    .prefill = cpu_prefill,
+    .join = cpu_join,
     .step = cpu_step,
     .leave = cpu_leave,
-    .measure = cpu_measure,
     .positions = cpu_positions,
     .worst_pages = cpu_worst_pages,
     .total_pages = cpu_total_pages,

@@ -3,18 +3,23 @@
 #pragma once
 
 #include "base/pool.h"
-#include "engine/backend.h"
+#include "engine/advance.h"
 #include "engine/cpu_weights.h"
 #include "engine/rules.h"
 
 enum {
     CPU_CHUNK = 128, /* rows of a prefill chunk: any number gives the same bits */
     CPU_GROUP = 16,  /* q heads per KV head at most */
+    CPU_WIDTH = 64,  /* sequences in flight at most */
 };
 
 struct cpu_row {
     struct head *heads; /* [n_layers][n_kv_heads] */
     struct page_needs needs;
+    struct standing standing;
+    bool flying;          /* has joined and not ended */
+    bool pending;         /* `first` waits to be told */
+    struct outcome first; /* of the prefill */
 };
 
 struct cpu {
@@ -26,6 +31,7 @@ struct cpu {
     struct page_pool prompt;   /* workspace: one layer's keys and values of one prompt */
     struct head *prompt_heads; /* [n_kv_heads] */
     struct cpu_row *rows;      /* [width] */
+    struct sampler sampler;
     int width, max_total;
     int32_t *tables; /* of all heads */
     uint16_t *masks;

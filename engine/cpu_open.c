@@ -72,6 +72,7 @@ void cpu_close(void *backend) {
         rules_scratch_free(&b->scratch[i]);
     if (b->threads)
         pool_close(b->threads);
+    sampler_free(&b->sampler);
     cpu_weights_free(&b->weights, config_of(b)->n_layers);
     pool_destroy(&b->pages);
     pool_destroy(&b->prompt);
@@ -110,6 +111,7 @@ void *cpu_open(const struct model *model, const struct session_params *params, s
         return NULL;
     }
     b->threads = pool_open(threads);
+    sampler_init(&b->sampler, advance_vocab(model));
     open_rows(b);
     open_buffers(b);
     return b;

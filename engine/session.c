@@ -1,5 +1,5 @@
-/* Who is in flight: admission against reserved pages, sampling, ends. The backend does the
- * arithmetic. */
+/* Who is in flight: admission against reserved pages, events, statistics. The backend does the
+ * arithmetic, and decides what comes next and where a sequence ends. */
 #include "engine/session.h"
 
 #include <math.h>
@@ -7,20 +7,16 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/rng.h"
 #include "engine/backend.h"
 
-struct member {          /* one row of the batch */
-    bool taken, pending; /* pending: the first id waits to be told */
+struct member {       /* one row of the batch */
+    bool taken, told; /* told: its first event has come */
     struct sequence sequence;
-    struct sampling sampling;
     void *user;
-    int32_t n_new, max_new, min_new;
-    bool ignore_eos;
-    const int32_t *forced; /* [n_forced], in the session's ids */
-    int32_t n_forced, n_fed;
+    int32_t *forced;  /* the sequence's, owned */
     int64_t reserved; /* pages */
-    enum finish finish;
+    double join;      /* seconds that joining took, */
+    double since;     /* session.busy at that time; once told, at the first event */
     struct sequence_stats stats;
 };
 
@@ -29,11 +25,11 @@ struct session {
     const struct backend *backend;
     void *state; /* the backend's */
     struct session_params params;
-    struct member *members; /* [width] */
-    struct sampler sampler;
-    int64_t reserved; /* pages promised to sequences in flight */
-    int32_t *ids;     /* [width][max_total] forced ids of each row */
-    int n_active;
+    struct member *members;   /* [width] */
+    struct outcome *outcomes; /* [width] of one step */
+    int64_t reserved;         /* pages promised to sequences in flight */
+    double busy;              /* seconds of all steps */
+    int n_active, first_free; /* first_free: no row below it is free */
 };
 
 const char *precision_name(enum precision precision) {
@@ -52,42 +48,44 @@ uint64_t session_kv_bytes(const struct model *model, enum precision precision, i
            (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers;
 }
 
-static const struct backend *const backends[] = {&cpu_backend};
+static const struct backend *const backends[] = {&cpu_backend, &cuda_backend};
 
 static const struct backend *find_backend(const char *name, struct err *e) {
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
         if (!name || !strcmp(name, backends[i]->name))
             return backends[i];
-    err_set(e, EXIT_USAGE, "backend '%s', expected cpu", name);
+    err_set(e, EXIT_USAGE, "backend '%s', expected cpu or cuda", name);
     return NULL;
+}
+
+int session_max_width(const char *backend, struct err *e) {
+    const struct backend *b = find_backend(backend, e);
+    return b ? b->max_width : 0;
+}
+
+static bool check_params(const struct backend *backend, const struct model *model,
+                         const struct session_params *params, struct err *e) {
+    if (params->width < 1 || params->width > backend->max_width)
+        return err_set(e, EXIT_USAGE, "width %d, expected 1 to %d sequences in flight on %s",
+                       params->width, backend->max_width, backend->name);
+    if (params->max_total < 1 || params->max_total > model->config.max_positions)
+        return err_set(e, EXIT_USAGE, "%d tokens a sequence, expected 1 to %d, the limit of %s",
+                       params->max_total, model->config.max_positions, model->path);
+    return true;
 }
 
 struct session *session_open(const struct model *model, const struct session_params *params,
                              struct err *e) {
     const struct backend *backend = find_backend(params->backend, e);
-    if (!backend)
+    if (!backend || !check_params(backend, model, params, e))
         return NULL;
-    if (params->width < 1 || params->width > SESSION_WIDTH) {
-        err_set(e, EXIT_USAGE, "width %d, expected 1 to %d sequences in flight", params->width,
-                SESSION_WIDTH);
-        return NULL;
-    }
-    if (params->max_total < 1 || params->max_total > model->config.max_positions) {
-        err_set(e, EXIT_USAGE, "%d tokens a sequence, expected 1 to %d, the limit of %s",
-                params->max_total, model->config.max_positions, model->path);
-        return NULL;
-    }
     void *state = backend->open(model, params, e);
     if (!state)
         return NULL;
     struct session *s = must_zalloc(1, sizeof *s);
     *s = (struct session){.model = model, .backend = backend, .state = state, .params = *params};
     s->members = must_zalloc((size_t)params->width, sizeof *s->members);
-    s->ids = must_alloc((size_t)params->width * (size_t)params->max_total * sizeof *s->ids);
-    int vocab = model->config.vocab;
-    if (model->tokenizer && tokenizer_vocab(model->tokenizer) < vocab)
-        vocab = tokenizer_vocab(model->tokenizer);
-    sampler_init(&s->sampler, vocab);
+    s->outcomes = must_zalloc((size_t)params->width, sizeof *s->outcomes);
     return s;
 }
 
@@ -95,9 +93,10 @@ void session_close(struct session *s) {
     if (!s)
         return;
     s->backend->close(s->state);
-    sampler_free(&s->sampler);
+    for (int row = 0; row < s->params.width; row++)
+        free(s->members[row].forced);
     free(s->members);
-    free(s->ids);
+    free(s->outcomes);
     free(s);
 }
 
@@ -133,74 +132,48 @@ static bool check_request(const struct session *s, const struct request *r, stru
            check_ids(s, r->forced, r->forced ? r->n_forced : 0, "forced", e);
 }
 
-static int32_t pick(struct session *s, struct member *m, const float *logits) {
-    const struct config *c = &s->model->config;
-    bool ban = m->ignore_eos || m->n_new + 1 <= m->min_new;
-    uint64_t key =
-        rng_key(rng_key(m->sequence.key, 0x73616d706c65u), (uint64_t)m->sequence.position);
-    return sampler_pick(&s->sampler, (float *)logits, c->vocab, &m->sampling, c->eos,
-                        ban ? c->n_eos : 0, key);
+static struct sequence sequence_of(const struct request *r, int32_t *forced) {
+    int32_t total = (int32_t)total_fed(r);
+    return (struct sequence){.plan = r->plan,
+                             .n_prompt = r->n_ids,
+                             .capacity = plan_capacity(r->plan, r->n_ids, total),
+                             .total = total,
+                             .sampling = r->sampling,
+                             .max_new = r->max_new,
+                             .min_new = r->min_new,
+                             .ignore_eos = r->ignore_eos,
+                             .forced = forced,
+                             .n_forced = forced ? r->n_forced : 0,
+                             .key = r->key,
+                             .on_logits = r->on_logits,
+                             .user = r->user};
 }
 
-static bool is_eos(const struct config *c, int32_t id) {
-    for (int i = 0; i < c->n_eos; i++)
-        if (c->eos[i] == id)
-            return true;
-    return false;
+static int32_t *copy_forced(const struct request *r) {
+    if (!r->forced)
+        return NULL;
+    size_t bytes = (size_t)r->n_forced * sizeof *r->forced;
+    return memcpy(must_alloc(bytes + 1), r->forced, bytes);
 }
 
-/* The next id from the logits of the position just fed; decides whether the sequence goes on. */
-static void advance(struct session *s, struct member *m, const float *logits) {
-    int32_t id = pick(s, m, logits);
-    m->n_new++;
-    if (m->forced) {
-        id = m->n_fed < m->n_forced ? m->forced[m->n_fed++] : (m->finish = FINISH_CAP, id);
-    } else if (id < 0) {
-        m->finish = FINISH_NUMERIC;
-        m->n_new--;
-    } else if (is_eos(&s->model->config, id)) {
-        m->finish = FINISH_ANSWER;
-    } else if (m->n_new >= m->max_new) {
-        m->finish = FINISH_CAP;
-    }
-    m->sequence.next = id;
-}
-
-static void measure(struct session *s, struct member *m, int row) {
-    struct sequence_stats *stats = &m->stats;
-    s->backend->measure(s->state, row, stats);
-    stats->n_new = m->n_new;
-    if (stats->kept > stats->kept_peak)
-        stats->kept_peak = stats->kept;
-    if (stats->kv_bytes > stats->kv_bytes_peak)
-        stats->kv_bytes_peak = stats->kv_bytes;
-}
-
-static void join(struct session *s, struct member *m, const struct request *r, int row,
-                 int64_t pages) {
-    *m = (struct member){.taken = true,
-                         .pending = true,
-                         .sampling = r->sampling,
-                         .user = r->user,
-                         .max_new = r->max_new,
-                         .min_new = r->min_new,
-                         .ignore_eos = r->ignore_eos,
-                         .reserved = pages};
-    m->sequence =
-        (struct sequence){.plan = r->plan,
-                          .n_prompt = r->n_ids,
-                          .capacity = plan_capacity(r->plan, r->n_ids, (int32_t)total_fed(r)),
-                          .position = r->n_ids - 1,
-                          .key = r->key,
-                          .on_logits = r->on_logits,
-                          .user = r->user};
+static bool join(struct session *s, int row, const struct request *r, int64_t pages) {
+    struct member *m = &s->members[row];
+    double start = clock_seconds();
+    *m = (struct member){
+        .user = r->user, .forced = copy_forced(r), .reserved = pages, .since = s->busy};
+    m->sequence = sequence_of(r, m->forced);
     m->stats = (struct sequence_stats){.n_prompt = r->n_ids, .capacity = m->sequence.capacity};
-    if (r->forced) {
-        int32_t *copy = s->ids + (size_t)row * (size_t)s->params.max_total;
-        memcpy(copy, r->forced, (size_t)r->n_forced * sizeof *copy);
-        m->forced = copy;
-        m->n_forced = r->n_forced;
+    m->taken = s->backend->join(s->state, row, &m->sequence, r->ids);
+    if (!m->taken) {
+        free(m->forced);
+        m->forced = NULL;
+        return false;
     }
+    m->join = clock_seconds() - start;
+    s->reserved += pages;
+    s->n_active++;
+    s->first_free = row + 1;
+    return true;
 }
 
 bool session_add(struct session *s, const struct request *r, struct err *e) {
@@ -212,21 +185,11 @@ bool session_add(struct session *s, const struct request *r, struct err *e) {
     if (pages > room)
         return err_set(e, EXIT_ENV, "the sequence needs %lld KV pages, the pool holds %lld",
                        (long long)pages, (long long)room);
-    int row = 0;
-    while (row < s->params.width && s->members[row].taken)
-        row++;
-    if (row == s->params.width || s->reserved + pages > room)
+    if (s->reserved + pages > room)
         return false;
-    struct member *m = &s->members[row];
-    join(s, m, r, row, pages);
-    s->reserved += pages;
-    s->n_active++;
-    double start = clock_seconds();
-    const float *logits = s->backend->prefill(s->state, row, &m->sequence, r->ids);
-    advance(s, m, logits);
-    measure(s, m, row);
-    m->stats.prefill_seconds = clock_seconds() - start;
-    return true;
+    while (s->first_free < s->params.width && s->members[s->first_free].taken)
+        s->first_free++;
+    return s->first_free < s->params.width && join(s, s->first_free, r, pages);
 }
 
 static void leave(struct session *s, int row) {
@@ -234,74 +197,73 @@ static void leave(struct session *s, int row) {
     s->backend->leave(s->state, row);
     s->reserved -= m->reserved;
     s->n_active--;
+    free(m->forced);
+    m->forced = NULL;
     m->taken = false;
+    if (row < s->first_free)
+        s->first_free = row;
 }
 
-static void tell(struct session *s, int row, struct event *event) {
-    struct member *m = &s->members[row];
-    *event = (struct event){.user = m->user,
-                            .row = row,
-                            .id = m->sequence.next,
-                            .finish = m->finish,
-                            .stats = m->stats};
-    if (m->finish != FINISH_NOT)
-        leave(s, row);
+static void measure(const struct session *s, struct member *m, const struct outcome *o) {
+    struct sequence_stats *stats = &m->stats;
+    if (m->told) {
+        stats->decode_seconds = s->busy - m->since;
+    } else {
+        stats->prefill_seconds = m->join + s->busy - m->since;
+        m->since = s->busy;
+        m->told = true;
+    }
+    stats->n_new += o->finish != FINISH_NUMERIC;
+    stats->kept = o->kept;
+    stats->kv_bytes = o->kv_bytes;
+    stats->evictions = o->evictions;
+    if (stats->kept > stats->kept_peak)
+        stats->kept_peak = stats->kept;
+    if (stats->kv_bytes > stats->kv_bytes_peak)
+        stats->kv_bytes_peak = stats->kv_bytes;
 }
 
-/* Rows whose first id came from prefill are told before anything is computed. */
-static int tell_pending(struct session *s, struct event *events) {
-    int n = 0;
-    for (int row = 0; row < s->params.width; row++)
-        if (s->members[row].taken && s->members[row].pending) {
-            s->members[row].pending = false;
-            tell(s, row, &events[n++]);
-        }
-    return n;
-}
-
-int session_step(struct session *s, struct event *events) {
-    int told = tell_pending(s, events), n = 0;
-    if (told)
-        return told;
-    const struct sequence *sequences[SESSION_WIDTH];
-    int rows[SESSION_WIDTH];
-    for (int row = 0; row < s->params.width; row++)
-        if (s->members[row].taken) {
-            s->members[row].sequence.position++;
-            sequences[n] = &s->members[row].sequence;
-            rows[n++] = row;
-        }
-    if (!n)
-        return 0;
+int session_step(struct session *s, struct event *events, struct err *e) {
     double start = clock_seconds();
-    const float *logits = s->backend->step(s->state, rows, sequences, n);
-    double seconds = clock_seconds() - start;
+    int n = s->backend->step(s->state, s->outcomes, e);
+    s->busy += clock_seconds() - start;
     for (int i = 0; i < n; i++) {
-        struct member *m = &s->members[rows[i]];
-        const float *row_logits = logits + (size_t)i * (size_t)s->model->config.vocab;
-        if (m->sequence.on_logits)
-            m->sequence.on_logits(m->user, m->sequence.position, row_logits);
-        m->stats.decode_seconds += seconds;
-        measure(s, m, rows[i]);
-        advance(s, m, row_logits);
-        m->stats.n_new = m->n_new;
-        tell(s, rows[i], &events[i]);
+        const struct outcome *o = &s->outcomes[i];
+        struct member *m = &s->members[o->row];
+        CHECK(m->taken);
+        measure(s, m, o);
+        events[i] = (struct event){
+            .user = m->user, .row = o->row, .id = o->id, .finish = o->finish, .stats = m->stats};
+        if (o->finish != FINISH_NOT)
+            leave(s, o->row);
     }
     return n;
 }
 
 int session_active(const struct session *s) { return s->n_active; }
 
-void session_drop(struct session *s, int row, struct sequence_stats *stats) {
+struct sequence_stats session_stats(const struct session *s, int row) {
     CHECK(row >= 0 && row < s->params.width && s->members[row].taken);
+    return s->members[row].stats;
+}
+
+void session_drop(struct session *s, int row, struct sequence_stats *stats) {
+    struct sequence_stats now = session_stats(s, row);
     if (stats)
-        *stats = s->members[row].stats;
+        *stats = now;
     leave(s, row);
 }
 
 int session_positions(const struct session *s, int row, int layer, int kv_head, int32_t *out,
                       int room) {
     return s->backend->positions(s->state, row, layer, kv_head, out, room);
+}
+
+bool session_pretend(struct session *s, int row, int32_t tokens, struct err *e) {
+    CHECK(row >= 0 && row < s->params.width && s->members[row].told);
+    if (!s->backend->pretend)
+        return err_set(e, EXIT_USAGE, "backend %s feeds every token", s->backend->name);
+    return s->backend->pretend(s->state, row, tokens, e);
 }
 
 struct session_memory session_memory(const struct session *s) {

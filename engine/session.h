@@ -10,21 +10,30 @@
 #include "engine/policy.h"
 #include "engine/sampler.h"
 
-enum { SESSION_WIDTH = 64 }; /* the widest session: events[SESSION_WIDTH] takes any step's */
+enum { SESSION_WIDTH = 8192 }; /* the widest session of any backend */
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
 #define PRECISIONS "fp32|bf16" /* in that order, as an OPTION_CHOICE */
 const char *precision_name(enum precision precision);
 
 struct session_params {
-    const char *backend;      /* "cpu" */
-    enum precision precision; /* fp32 = the reference path */
-    int n_threads;            /* 0 = all cores */
-    int width;                /* sequences in flight at most, 1..SESSION_WIDTH */
+    const char *backend;      /* "cpu" (NULL: that) or "cuda" */
+    enum precision precision; /* fp32 = the reference path, on the CPU only */
+    int n_threads;            /* cpu: 0 = all cores */
+    int width;                /* sequences in flight at most, 1..session_max_width */
     int max_total;            /* longest prompt + max_new of any request */
-    uint64_t kv_bytes;        /* size of the page pool; 0 = width sequences of max_total tokens */
-    const char *isa;          /* "avx2", "avx512", "avx512bf16"; NULL = the best this machine has */
+    uint64_t kv_bytes;        /* of the page pool; 0: cpu: width sequences of max_total tokens;
+                                 cuda: no more than the GPU has free */
+    const char *isa;          /* cpu: "avx2", "avx512", "avx512bf16"; NULL = the best there is */
+    int device;               /* cuda: which GPU of the host, from 0 */
+    bool lockstep;            /* the backend does not run ahead of session_step: positions are those
+                                 of the last events (cpu: always so) */
+    bool *too_large;          /* may be NULL; set by an open that failed because memory does not
+                                 hold so wide a session: a narrower one might fit */
 };
+
+/* The widest session of a backend; 0 (EXIT_USAGE) where there is none of that name. */
+int session_max_width(const char *backend, struct err *e);
 
 struct request {
     const int32_t *ids; /* the prompt, n_ids >= 1; copied */
@@ -50,9 +59,10 @@ struct sequence_stats {
     int32_t n_prompt, n_new; /* n_new counts generated ids, the end token included */
     int32_t capacity;        /* tokens it may keep per layer and KV head */
     int32_t kept, kept_peak; /* live tokens per layer and KV head (largest head), now and at most */
-    uint64_t kv_bytes, kv_bytes_peak;       /* pages, columns and bounds of this sequence */
-    uint64_t evictions;                     /* units evicted over all layers and heads */
-    double prefill_seconds, decode_seconds; /* wall time; decode time of a shared batch is shared */
+    uint64_t kv_bytes, kv_bytes_peak; /* pages, columns and bounds of this sequence */
+    uint64_t evictions;               /* units evicted over all layers and heads */
+    double prefill_seconds;           /* wall time in the backend until the first id, */
+    double decode_seconds;            /* and of the steps since then, which a batch shares */
 };
 
 struct event {
@@ -70,23 +80,29 @@ struct session *session_open(const struct model *model, const struct session_par
 void session_close(struct session *session);
 
 /* Whether the request could join now: a free row, and its worst case reserved in the pool. A
- * request that could never fit gives an error; one that only has to wait gives false with e->code
- * == 0. On true the prompt has been prefilled and the first token comes with the next session_step.
- */
+ * request that could never fit is an EXIT_ENV error; one that only has to wait gives false with
+ * e->code == 0. On true its first token comes with one of the next session_steps. */
 bool session_add(struct session *session, const struct request *request, struct err *e);
 
-/* One decode step of all sequences in flight; fills at most `width` events, returns their number (0
- * = idle). */
-int session_step(struct session *session, struct event *events);
+/* The next ids of sequences in flight, at most one of each; fills at most `width` events, returns
+ * their number (0 = idle). Negative: the device failed, and nothing but session_close is left. */
+int session_step(struct session *session, struct event *events, struct err *e);
 
 int session_active(const struct session *session);
-/* Drops a sequence before its end (events carry its row); stats as of now. */
+/* Of a sequence in flight, as of its last event. */
+struct sequence_stats session_stats(const struct session *session, int row);
+/* Drops a sequence before its end (events carry its row); stats as of its last event. */
 void session_drop(struct session *session, int row, struct sequence_stats *stats);
 
-/* Positions that one KV head of a sequence holds right now, in table order (ascending for page
- * policies), at most `room`; returns how many it holds. */
+/* Positions that one KV head of a sequence holds, in table order (ascending for page policies), at
+ * most `room`; returns how many it holds. As of the last event under `lockstep`, else as of what
+ * the backend has computed since. */
 int session_positions(const struct session *session, int row, int layer, int kv_head, int32_t *out,
                       int room);
+
+/* For benchmarks: as if `tokens` random tokens had been fed to a sequence whose first event has
+ * just come. */
+bool session_pretend(struct session *session, int row, int32_t tokens, struct err *e);
 
 /* Keys and values of one sequence of so many tokens, in whole pages of the session's KV type. */
 uint64_t session_kv_bytes(const struct model *model, enum precision precision, int32_t tokens);

@@ -32,7 +32,8 @@ struct run {
     struct session *session;
     struct db *db;
     int64_t id, *cell_ids;
-    struct flight flights[SESSION_WIDTH];
+    struct flight *flights; /* [experiment->width] */
+    struct event *events;   /* [experiment->width] of one step */
     struct progress progress;
     int uncommitted;    /* rows in the open transaction */
     double transaction; /* clock at its begin */
@@ -141,17 +142,18 @@ static bool take_event(struct run *r, const struct event *event, struct err *e) 
 
 /* Decodes all jobs, or until a signal asks to stop. */
 static bool decode(struct run *r, const struct job *jobs, int n_jobs, struct err *e) {
-    struct event events[SESSION_WIDTH];
     int next = 0;
     while (!stop_requested()) {
         if (!admit(r, jobs, n_jobs, &next, e))
             return false;
-        int n = session_step(r->session, events);
+        int n = session_step(r->session, r->events, e);
+        if (n < 0)
+            return false;
         if (!n)
             break;
         progress_tokens(&r->progress, n);
         for (int i = 0; i < n; i++)
-            if (!take_event(r, &events[i], e))
+            if (!take_event(r, &r->events[i], e))
                 return false;
         if (!commit(r, false, e))
             return false;
@@ -173,12 +175,13 @@ static bool warm_up(struct run *r, const struct job *job, struct err *e) {
                                                                         : WARM_UP_TOKENS,
                               .ignore_eos = true,
                               .sampling = {0, 1}};
-    struct event event[SESSION_WIDTH];
     if (!session_add(r->session, &request, e))
         return false;
-    while (session_step(r->session, event))
-        ;
-    return true;
+    int n;
+    do
+        n = session_step(r->session, r->events, e);
+    while (n > 0);
+    return n == 0;
 }
 
 static bool decode_cells_alone(struct run *r, struct err *e) {
@@ -244,6 +247,8 @@ static bool start(struct run *r, struct err *e) {
         if (r->experiment->cells[c].max_new > longest)
             longest = r->experiment->cells[c].max_new;
     }
+    r->flights = must_zalloc((size_t)r->experiment->width, sizeof *r->flights);
+    r->events = must_zalloc((size_t)r->experiment->width, sizeof *r->events);
     for (int i = 0; i < r->experiment->width; i++)
         r->flights[i].ids = must_alloc((size_t)longest * sizeof(int32_t));
     return db_commit(r->db, e);
@@ -328,8 +333,10 @@ int run_experiment(const struct run_params *params, struct err *e) {
         return e->code;
     r.cell_ids = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.cell_ids);
     int code = run_all(&r, e);
-    for (int i = 0; i < SESSION_WIDTH; i++)
+    for (int i = 0; r.flights && i < r.experiment->width; i++)
         free(r.flights[i].ids);
+    free(r.flights);
+    free(r.events);
     progress_close(&r.progress);
     free(r.cell_ids);
     db_close(r.db);

@@ -57,7 +57,7 @@ float *golden_run(const struct model *model, const char *policy, const int32_t *
     must(session_add(session, &request, &e), &e);
     struct event event;
     int steps = 0;
-    while (session_step(session, &event) > 0)
+    while (session_step(session, &event, &e) > 0)
         assert_true(++steps <= n + 1);
     for (int i = 0; i < n; i++)
         if (c.seen[i] != 1)

@@ -86,7 +86,7 @@ static void decode(bool bf16, struct trial *trials, int n, bool forced,
         assert_true(session_add(session, &r, &e));
     }
     struct event events[64];
-    for (int k; (k = session_step(session, events)) > 0;)
+    for (int k; (k = session_step(session, events, NULL)) > 0;)
         while (k-- > 0) {
             struct trial *t = events[k].user;
             if (!forced)

@@ -51,7 +51,7 @@ static struct sequence_stats run(struct session *session, const struct request *
     struct event events[MOST];
     must_add(session, request);
     for (int step = 0;; step++) {
-        int n = session_step(session, events);
+        int n = session_step(session, events, NULL);
         assert_int_equal(n, 1);
         if (events[0].finish != FINISH_NOT)
             return events[0].stats;
@@ -184,7 +184,7 @@ static void decode_all(const struct model *model, const struct tiny *shape, bool
             }
         }
         struct event events[MOST];
-        for (int i = session_step(session, events); i-- > 0;) {
+        for (int i = session_step(session, events, NULL); i-- > 0;) {
             int *length = events[i].user, which = (int)(length - lengths);
             out[which][(*length)++] = events[i].id;
             done += events[i].finish != FINISH_NOT;

@@ -25,10 +25,10 @@ static void test_policy_memory_is_not_allocated_while_decoding(void **state) {
         struct err e = {0};
         assert_true(session_add(session, &r, &e));
         struct event events[64];
-        session_step(session, events);
+        session_step(session, events, &e);
         struct mallinfo2 before = mallinfo2();
         for (int step = 0; step < 250; step++)
-            session_step(session, events);
+            session_step(session, events, &e);
         struct mallinfo2 after = mallinfo2();
         assert_int_equal(before.uordblks, after.uordblks);
         assert_int_equal(before.hblkhd, after.hblkhd);
@@ -72,7 +72,7 @@ static void test_policy_memory_is_what_the_process_holds(void **state) {
         long before = 0;
         uint64_t kv_before = 0;
         for (int step = 0; step < TO - 8; step++) {
-            session_step(session, events);
+            session_step(session, events, &e);
             if (step == FROM)
                 before = resident_bytes(), kv_before = session_memory(session).pool_bytes;
         }

@@ -46,7 +46,7 @@ static int generate(struct session *session, const struct request *r, int32_t *o
     assert_true(session_add(session, r, &e));
     int n = 0;
     do {
-        assert_int_equal(session_step(session, events), 1);
+        assert_int_equal(session_step(session, events, &e), 1);
         out[n++] = events[0].id;
     } while (events[0].finish == FINISH_NOT);
     *last = events[0];
@@ -107,7 +107,7 @@ static void test_session_joins_while_others_decode_and_waits_for_memory(void **s
     struct request r = request_of(30); /* 37 tokens: three pages a head */
     assert_true(session_add(session, &r, &e));
     struct event events[64];
-    assert_int_equal(session_step(session, events), 1);
+    assert_int_equal(session_step(session, events, &e), 1);
     assert_true(session_add(session, &r, &e));
     assert_false(session_add(session, &r, &e)); /* has to wait */
     assert_int_equal(e.code, 0);
@@ -151,6 +151,12 @@ static void test_session_refuses_bad_requests(void **state) {
     struct err e = {0};
     assert_null(session_open(model, &params, &e));
     assert_non_null(strstr(e.text, "tpu"));
+    e = (struct err){0};
+    params = (struct session_params){.width = session_max_width("cpu", &e) + 1, .max_total = 40};
+    assert_int_equal(e.code, 0);
+    assert_null(session_open(model, &params, &e));
+    assert_int_equal(e.code, EXIT_USAGE);
+    assert_non_null(strstr(e.text, "expected 1 to 64 sequences in flight on cpu"));
 }
 
 static void test_session_stops_a_sequence_with_numeric_logits(void **state) {
