@@ -58,6 +58,8 @@ struct backend {
     /* For benchmarks, may be NULL: as if `tokens` random tokens had been fed to a row that has just
      * joined and whose first outcome has been taken. */
     bool (*pretend)(void *backend, int row, int32_t tokens, struct err *e);
+    struct session_counters (*counters)(const void *backend); /* may be NULL, as this: */
+    int (*time_kernels)(void *backend, struct kernel_time *out, int room);
 };
 extern const struct backend cpu_backend;
 extern const struct backend cuda_backend; /* without CUDA in the build, its open only explains */

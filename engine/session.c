@@ -269,4 +269,10 @@ bool session_pretend(struct session *s, int row, int32_t tokens, struct err *e) 
 struct session_memory session_memory(const struct session *s) {
     return s->backend->memory(s->state);
 }
+struct session_counters session_counters(const struct session *s) {
+    return s->backend->counters ? s->backend->counters(s->state) : (struct session_counters){0};
+}
+int session_time_kernels(struct session *s, struct kernel_time *out, int room) {
+    return s->backend->time_kernels ? s->backend->time_kernels(s->state, out, room) : 0;
+}
 const char *session_isa(const struct session *s) { return s->backend->isa(s->state); }

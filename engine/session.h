@@ -112,4 +112,20 @@ struct session_memory {
     uint64_t pool_bytes, pool_peak, workspace_bytes, weight_bytes;
 };
 struct session_memory session_memory(const struct session *session);
+
+/* For benchmarks: what the backend counted since it was opened; all 0 where it does not count. */
+struct session_counters {
+    uint64_t passes, launches, host_syncs; /* syncs: the host waited though nothing ran ahead */
+};
+struct session_counters session_counters(const struct session *session);
+/* A kernel of a decode step, timed alone. */
+struct kernel_time {
+    const char *name;      /* static */
+    double seconds, bytes; /* of one launch; bytes that it must move */
+    int per_pass;          /* launches of a step */
+};
+/* Times at most `room` kernels of the step that is in flight; returns their number, 0 where the
+ * backend can't. Only session_close is left to the session afterwards. */
+int session_time_kernels(struct session *session, struct kernel_time *out, int room);
+
 const char *session_isa(const struct session *session); /* "fp32", "avx2", "avx512", "avx512bf16" */
