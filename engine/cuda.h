@@ -1,0 +1,142 @@
+/* The CUDA backend's state on the host: shared by its parts (cuda.c: passes; cuda_prompts.c: who
+ * joins, prefill; cuda_open.c: memory), by nobody else. C only. */
+#pragma once
+
+#include "engine/backend.h"
+#include "engine/cuda_device.h"
+#include "engine/cuda_glue.h"
+#include "engine/cuda_weights.h"
+
+enum {
+    CUDA_AHEAD = 3, /* decode passes that are enqueued beyond the one the session asks for */
+    CUDA_PLANS = 16384,
+    CUDA_BUCKETS = 14, /* 1, 4, 8, 16, 32, 64; 128, 256, ... */
+};
+
+/* Kernels that only some plans need: a pass brings them where one in flight does. */
+enum { CUDA_LOOKS = 1, CUDA_MASS = 2, CUDA_RANKS = 4, CUDA_FLAVOURS = 8 };
+
+/* Runs of free pages: a sequence gets its worst case in one piece. */
+struct extent {
+    int64_t first, count;
+};
+struct extents {
+    struct extent *items; /* ascending, never adjacent */
+    int n, room;
+};
+void extents_init(struct extents *x, int64_t count);
+void extents_free(struct extents *x);
+int64_t extents_take(struct extents *x, int64_t count); /* -1: no piece is large enough */
+void extents_give(struct extents *x, int64_t first, int64_t count);
+
+/* What the host knows of a row. */
+struct cuda_member {
+    bool taken, ended; /* ended: its last outcome has been told */
+    const struct sequence *sequence;
+    int32_t *ids; /* of the prompt, until it is fed; owned */
+    int32_t plan, flavour, worst;
+    int64_t first_page, n_pages; /* its piece of the pool */
+    uint64_t first_pass;         /* reports of earlier passes are not its own */
+    uint64_t page_cost, bytes;   /* bytes: of the pages it holds now */
+    int32_t position;            /* fed, as far as outcomes tell */
+};
+
+/* A pass in flight. */
+struct cuda_flight {
+    cudaEvent_t done;
+    uint64_t number;
+    int32_t n_rows;
+};
+
+/* Pinned memory that copies of a pass read; one set a place in the ring. */
+struct cuda_staging {
+    int32_t *ids, *block_prompt, *gather, *rows;
+    struct cuda_prompt *prompts;
+    struct cuda_join *joins;
+};
+
+struct cuda {
+    const struct model *model;
+    struct session_params params;
+    struct cuda_weights weights;
+    cudaStream_t stream;
+    char isa[32];
+    int32_t width, padded; /* padded: rows of every buffer */
+    bool lockstep;
+
+    struct cuda_member *members;           /* [width] */
+    int32_t *waiting;                      /* [width] rows that wait for their prefill, in order */
+    int32_t n_waiting, n_active, patience; /* active: not ended, waiting ones too */
+    struct extents free_pages;
+    int64_t n_pages;
+    uint64_t used, peak; /* bytes of pages */
+
+    struct cuda_plan *plans; /* [CUDA_PLANS] as on the device */
+    int32_t n_plans;
+
+    struct cuda_flight flights[CUDA_RING];
+    uint64_t launched, collected; /* passes; the next report is flights[collected % CUDA_RING] */
+    struct cuda_report *reports;  /* pinned [CUDA_RING][width] */
+    struct cuda_staging staging[CUDA_RING];
+    cudaGraphExec_t graphs[CUDA_BUCKETS][CUDA_FLAVOURS];
+    float *host_logits; /* pinned [padded][vocab]; made when first asked for */
+    struct session_counters counters;
+
+    /* device */
+    void *arena;
+    size_t arena_bytes, pool_bytes;
+    struct cuda_pass pass; /* of all rows and flavours; a pass takes what it needs */
+    struct cuda_acts acts_dim, acts_q, acts_ffn;
+    float *logits, *rms, *part;
+    int32_t *arrived, *forced;
+    void *sampling;
+    struct cuda_report *report;
+    uint64_t *published; /* passes whose reports are out */
+
+    /* prefill: a pack of prompts goes through each layer in chunks of rows */
+    int32_t pack_rows, chunk_rows;
+    struct cuda_prefill prefill;
+    struct cuda_acts pack_acts, chunk_q, chunk_ffn;
+    float *pack_x, *pack_squares, *chunk_qkv;
+    int32_t *pack_ids, *gather, *fed_rows;
+    struct cuda_join *joins;
+};
+
+/* Fills e with the call that failed, file and line. */
+bool cuda_check_at(cudaError_t code, const char *call, const char *file, int line, struct err *e);
+#define CUDA_CHECK(call, e) cuda_check_at((call), #call, __FILE__, __LINE__, (e))
+
+static inline const struct config *cuda_config(const struct cuda *b) { return &b->model->config; }
+/* Rows of a pass that has to reach row `highest`; its place among the buckets. */
+int32_t cuda_bucket(const struct cuda *b, int32_t highest, int32_t *index);
+
+/* cuda_open.c */
+void *cuda_open(const struct model *model, const struct session_params *params, struct err *e);
+void cuda_close(void *backend);
+
+/* cuda.c */
+/* One product with the buffers of the session; inputs and outputs are the caller's. */
+struct cuda_product cuda_product_of(const struct cuda *b, const struct cuda_matrix *w,
+                                    const struct cuda_acts *acts, enum cuda_epilogue epilogue,
+                                    int32_t rows);
+/* Behind the o and down products of rows of a residual stream: adds to x, feeds acts_dim. */
+struct cuda_stream_of_rows {
+    struct cuda_acts acts; /* dim inputs */
+    float *x, *squares;
+    int32_t rows, stride;
+};
+void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_stream_of_rows *r, float *y);
+/* o, gate and up, down of a layer, after attention. */
+void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda_stream_of_rows *r,
+                          const struct cuda_acts *acts_q, const struct cuda_acts *acts_ffn);
+void cuda_head(const struct cuda *b, int32_t rows);
+void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n);
+/* Ends a pass: its reports go to the host's ring. */
+bool cuda_end_pass(struct cuda *b, int32_t n_rows, struct err *e);
+bool cuda_host_logits(struct cuda *b, struct err *e); /* makes host_logits */
+
+/* cuda_prompts.c */
+bool cuda_join_row(void *backend, int row, const struct sequence *sequence, const int32_t *ids);
+void cuda_leave(void *backend, int row);
+/* Feeds the prompts of waiting rows, as many packs as the ring takes. */
+bool cuda_feed_prompts(struct cuda *b, struct err *e);
