@@ -1,15 +1,17 @@
 # raas: `make help` says what there is. Settings a user may want to change:
 config ?= release#   release | debug | sanitize | coverage
-CUDA ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)#   1 compiles the device side of the policies too
-CC ?= cc
 NVCC ?= nvcc
+CUDA ?= $(if $(filter release debug,$(config)),$(if $(shell command -v $(NVCC) 2>/dev/null),1,0),0)#   1: with the CUDA backend
+CUDA_ARCH ?= 80 90#   compute capabilities that get machine code; the last one's PTX serves later ones
+CC ?= cc
 WERROR ?=#   1 makes warnings errors (continuous integration does)
 V ?=#   1 shows every compiler call
 Q := $(if $(V),,@)
 say = @$(if $(V),:,echo '  $1')
 
 MAKEFLAGS += --no-builtin-rules
-BUILD := build/$(config)
+CUDA := $(CUDA)
+BUILD := build/$(config)$(if $(filter 1,$(CUDA)),-cuda)
 GEN := $(BUILD)/gen
 CFLAGS_release := -O2
 CFLAGS_debug := -O0
@@ -17,26 +19,47 @@ CFLAGS_sanitize := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -f
 CFLAGS_coverage := -O0 --coverage
 LDFLAGS_sanitize := -fsanitize=address,undefined
 LDFLAGS_coverage := --coverage
-CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I. $(CFLAGS_$(config)) \
+CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I. -I$(GEN) $(CFLAGS_$(config)) \
           $(if $(WERROR),-Werror)
-LDFLAGS := $(LDFLAGS_$(config))
+# the run path is for the bundle, whose libraries lie beside the program
+LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
 LDLIBS := -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
 
 ROOMS := base engine engine/kernels policies datasets store analysis experiments plots commands
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
+GPU_TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_cuda_*.c))
+ifeq ($(CUDA),1)
+CUDA_TOP := $(shell $(NVCC) -dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^.. TOP=//p')
+ifeq ($(CUDA_TOP),)
+$(error CUDA=1 needs nvcc, and '$(NVCC)' is not it: put it on the PATH, name it with NVCC=..., or build with CUDA=0)
+endif
+NVCC_HELP := $(shell $(NVCC) --help)
+SOURCES := $(filter-out engine/cuda_none.c,$(SOURCES))
+KERNELS := $(wildcard engine/kernels/*.cu)
+CFLAGS += -DRAAS_CUDA -isystem $(CUDA_TOP)/include
+LDLIBS += -L$(CUDA_TOP)/lib64 -L$(CUDA_TOP)/lib -lcudart_static -ldl -lrt
+else
+SOURCES := $(filter-out $(filter-out engine/cuda_none.c,$(wildcard engine/cuda*.c)),$(SOURCES))
+endif
+LAST_ARCH := $(lastword $(CUDA_ARCH))
+NVFLAGS := -std=c++17 -O2 -lineinfo -I. -I$(GEN) $(if $(WERROR),--Werror all-warnings) \
+           $(if $(findstring compress-mode,$(NVCC_HELP)),-compress-mode=size,-Xfatbin -compress-all) \
+           -Xcompiler -Wall,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off \
+           $(foreach a,$(filter-out $(LAST_ARCH),$(CUDA_ARCH)),-gencode arch=compute_$a,code=sm_$a) \
+           -gencode 'arch=compute_$(LAST_ARCH),code=[sm_$(LAST_ARCH),compute_$(LAST_ARCH)]'
 REGISTRIES := policies datasets commands
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(REGISTRIES:%=$(GEN)/%.o)
-TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/%.o) $(REGISTRIES:%=$(GEN)/%.o)
+TESTS := $(filter-out $(if $(filter 1,$(CUDA)),,$(GPU_TESTS)),$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
 BENCHES := $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c))
 SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/fuzz_%,$(wildcard tests/*.c)))
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo test bench lint fuzz help clean deps tests cuda FORCE
+.PHONY: all demo test test-gpu bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
-all: raas $(if $(filter 1,$(CUDA)),cuda) ## build ./raas (and, with CUDA=1, compile the device code)
+all: raas ## build ./raas (CUDA=0|1: without or with the CUDA backend; 1 where nvcc is found)
 
 # always: another config may have left the link pointing at its own build
 raas: $(BUILD)/raas FORCE
@@ -55,6 +78,13 @@ $(BUILD)/%.o: %.c
 	$(call say,cc   $<)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# What decides like the host (the policies' rules) rounds like the host.
+$(BUILD)/engine/kernels/cuda_rules%.o: NVFLAGS += -fmad=false
+$(BUILD)/%.o: %.cu $(GEN)/nvflags
+	@mkdir -p $(@D)
+	$(call say,nvcc $<)
+	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
 $(GEN)/%.o: $(GEN)/%.c
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
@@ -63,17 +93,14 @@ $(GEN)/%.o: $(GEN)/%.c
 $(GEN)/policies.c: policies $(wildcard policies/*.c)
 $(GEN)/datasets.c: datasets $(wildcard datasets/*.c)
 $(GEN)/commands.c: commands $(wildcard commands/*.c)
-$(GEN)/%.c: Makefile
+$(GEN)/%.c: Makefile .ci/registry
 	@mkdir -p $(@D)
 	@.ci/registry $* > $@
 
-# One translation unit with every policy's scorers, as the device sees them.
-cuda: $(GEN)/policies_device.o ## compile the device code (needs nvcc, no GPU)
-$(GEN)/policies_device.cu: $(GEN)/policies.c
-	@ls policies/*.c | sed 's/.*/#include "&"/' > $@
-$(GEN)/policies_device.o: $(GEN)/policies_device.cu engine/policy.h
-	$(call say,nvcc $<)
-	$(Q)$(NVCC) -std=c++17 -O2 -fmad=false -I. -c $< -o $@
+# the scorers of all policies behind one switch each: what device code sees of policies/
+$(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registry
+	@mkdir -p $(@D)
+	@.ci/registry scorers > $@
 
 # the schema inside the program
 $(GEN)/schema.h: store/schema.sql .ci/embed
@@ -84,8 +111,15 @@ $(GEN)/schema.h: store/schema.sql .ci/embed
 $(GEN)/version.h: FORCE
 	@mkdir -p $(@D)
 	@echo '#define RAAS_COMMIT "$(VERSION)"' | cmp -s - $@ || echo '#define RAAS_COMMIT "$(VERSION)"' > $@
-$(OBJECTS) $(BUILD)/main.o: CFLAGS += -I$(GEN)
-$(OBJECTS) $(BUILD)/main.o: | $(GEN)/version.h $(GEN)/schema.h
+
+# other architectures make other objects
+$(GEN)/nvflags: FORCE
+	@mkdir -p $(@D)
+	@echo "$(NVFLAGS)" | cmp -s - $@ || echo "$(NVFLAGS)" > $@
+
+GENERATED := $(GEN)/version.h $(GEN)/schema.h $(GEN)/policies_device.h
+$(OBJECTS) $(BUILD)/main.o: | $(GENERATED)
+$(BUILD)/tests/%.o: | $(GENERATED)
 
 # --- tests -----------------------------------------------------------------
 tests: $(TESTS:%=$(BUILD)/%) $(BENCHES:%=$(BUILD)/%)
@@ -96,6 +130,7 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libraas.a
 	$(call say,link $@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 .SECONDARY:
+gpu-tests: $(GPU_TESTS:%=$(BUILD)/%)
 
 # sub-makes use every core unless the caller chose -j
 SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -103,6 +138,14 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS))
 test: deps ## install what is missing, build, run every test (ONLY=test_x: just that one)
 	@$(SUBMAKE) raas tests
 	@./tests/run $(BUILD) $(or $(ONLY),$(TESTS))
+
+test-gpu: deps ## build with CUDA and run what needs a GPU (fails where none is)
+	@$(SUBMAKE) CUDA=1 raas gpu-tests
+	@tests/gpu-check build/$(config)-cuda
+
+bundle: deps ## build/bundle and its archive: raas, model and GPU tests for an x86-64 Linux with nothing installed
+	@$(SUBMAKE) raas $(if $(filter 1,$(CUDA)),gpu-tests)
+	@.ci/bundle $(BUILD) build/bundle
 
 bench: deps ## print speeds as ratios of measured floors
 	@$(SUBMAKE) raas
@@ -135,7 +178,7 @@ deps:
 	@.ci/packages
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 clean: ## remove what was built (results stay)
 	rm -rf build raas

@@ -20,6 +20,7 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
+#include "engine/cuda_info.h"
 #include "store/db.h"
 #include "version.h"
 
@@ -111,9 +112,16 @@ static void check_gnuplot(struct checkup *up) {
 }
 
 static void check_gpu(struct checkup *up) {
-    bool driver = access("/proc/driver/nvidia/version", F_OK) == 0;
-    note(up, "gpu", LIMITED, "%s; models run on the processor",
-         driver ? "an NVIDIA driver is loaded" : "no NVIDIA driver");
+    enum { SHOWN = 8 };
+    struct err e = {0};
+    char text[400];
+    int n = cuda_device_count(&e);
+    if (n == 0)
+        note(up, "gpu", LIMITED, "%s; models run on the processor", e.text);
+    for (int i = 0; i < n && i < SHOWN; i++) {
+        bool usable = cuda_device_text(i, text, sizeof text);
+        note(up, "gpu", usable ? FINE : LIMITED, "%s", text);
+    }
 }
 
 /* Whether the card names the SHA-256 of every file that decides an answer. */

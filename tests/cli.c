@@ -14,17 +14,13 @@
 
 #include "base/err.h"
 #include "base/file.h"
-
-static const char *build_folder(void) {
-    const char *build = getenv("RAAS_BUILD");
-    return build ? build : "build/release";
-}
+#include "tests/folder.h"
 
 const char *cli_path(const char *name) {
     static char paths[8][300];
     static unsigned next;
     char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/cli-%s", build_folder(), name);
+    snprintf(path, sizeof paths[0], "%s/cli-%s", folder_of_program(), name);
     unlink(path);
     return path;
 }
@@ -62,7 +58,7 @@ static void child(char *const argv[], const char *in, const char *out, const cha
 static void run(struct cli *cli, const char *input, va_list args) {
     char program[200], *argv[64] = {program};
     int n = 1;
-    snprintf(program, sizeof program, "%s/raas", build_folder());
+    snprintf(program, sizeof program, "%s/raas", folder_of_program());
     while (n < 63 && (argv[n] = va_arg(args, char *)))
         n++;
     assert_true(n < 63);

@@ -1,5 +1,6 @@
 #include "tests/folder.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,15 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+const char *folder_of_program(void) {
+    static char folder[200];
+    const char *slash = strrchr(program_invocation_name, '/');
+    int length = slash ? (int)(slash - program_invocation_name) : 1;
+    assert_true(length < (int)sizeof folder);
+    snprintf(folder, sizeof folder, "%.*s", length, slash ? program_invocation_name : ".");
+    return folder;
+}
 
 void folder_make(struct folder *f) {
     snprintf(f->path, sizeof f->path, P_tmpdir "/raas-test-XXXXXX");

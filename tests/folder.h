@@ -1,8 +1,11 @@
 /* A scratch folder of a test: hostile files are written into it, and all of it is removed at the
- * end. */
+ * end. And the folder that the test program itself lies in. */
 #pragma once
 
 #include <stddef.h>
+
+/* As the program was called, without a slash at its end; ./raas of the same build lies there. */
+const char *folder_of_program(void);
 
 struct folder {
     char path[64];

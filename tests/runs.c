@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "store/db.h"
+#include "tests/folder.h"
 
 enum { MAX_ARGS = 32 };
 
@@ -159,8 +160,7 @@ void runs_expect_same(const char *path, const char *expected) {
 
 int runs_setup(void **state) {
     (void)state;
-    const char *build = getenv("RAAS_BUILD");
-    snprintf(runs.program, sizeof runs.program, "%s/raas", build ? build : "build/release");
+    snprintf(runs.program, sizeof runs.program, "%s/raas", folder_of_program());
     if (access(runs.program, X_OK) != 0 || !mkdtemp(runs.folder))
         return -1;
     runs_path(runs.experiment, "small.json");

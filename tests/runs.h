@@ -18,7 +18,7 @@ enum { SMALL_ROWS = SMALL_N * SMALL_CELLS };
 
 extern struct runs {
     char folder[40];     /* scratch, removed at the end */
-    char program[400];   /* $RAAS_BUILD/raas */
+    char program[400];   /* of the same build */
     char experiment[64]; /* the file */
     char whole[64];      /* database of an uninterrupted run, */
     char *table, *rows;  /* what it printed, and its runs_dump */

@@ -3,7 +3,7 @@
  * checked independently in test_db.c and test_stats.c. To renew them after a deliberate change of
  * layout:
  *
- *     RAAS_RENEW=1 build/release/test_table && git diff tests/golden/table */
+ *     RAAS_RENEW=1 make test ONLY=test_table && git diff tests/golden/table */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/jsonl.h"
 #include "base/utf8.h"
+#include "tests/folder.h"
 #include "tests/tokenizers.h"
 
 static int load(void **state) {
@@ -187,10 +188,10 @@ static void real_ids(const struct tokenizer *t, const char *shared, const char *
 
 static void test_tokenizer_real_ones_equal_the_library(void **state) {
     (void)state;
-    const char *shared = getenv("RAAS_SHARED"), *build = getenv("RAAS_BUILD");
+    const char *shared = getenv("RAAS_SHARED");
     shared = shared ? shared : "../shared";
     char folder[300];
-    snprintf(folder, sizeof folder, "%s/tokenizers", build ? build : "build/release");
+    snprintf(folder, sizeof folder, "%s/tokenizers", folder_of_program());
     if (!unpack(shared, folder)) {
         printf("skipped: real tokenizers are not in %s\n", shared);
         skip();
