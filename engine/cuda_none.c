@@ -13,7 +13,7 @@ static void *none_open(const struct model *model, const struct session_params *p
     return NULL;
 }
 
-const struct backend cuda_backend = {.name = "cuda", .open = none_open};
+const struct backend cuda_backend = {.name = "cuda", .max_width = SESSION_WIDTH, .open = none_open};
 
 int cuda_device_count(struct err *e) {
     err_set(e, EXIT_ENV, "built without CUDA");
