@@ -126,7 +126,7 @@ static void remove_drawn(const char *out, const char *name, const char *ending) 
     unlink(path);
 }
 
-static bool draw(const char *name, const char *out, const char *tsv, size_t size, struct err *e) {
+bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, struct err *e) {
     char inside[PATH_MAX];
     if (snprintf(inside, sizeof inside, "%s/x", out) >= PATH_MAX - 100)
         return err_set(e, EXIT_USAGE, "%s: path too long", out);
@@ -156,7 +156,7 @@ bool plot_figure(struct db *db, const char *name, const struct plot_choice *choi
     if (!sql)
         return false;
     char *tsv = NULL;
-    bool ok = gather(db, sql, choice, &tsv, &size, e) && draw(name, out, tsv, size, e);
+    bool ok = gather(db, sql, choice, &tsv, &size, e) && plot_draw(name, out, tsv, size, e);
     free(tsv);
     free(sql);
     return ok;

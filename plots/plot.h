@@ -15,3 +15,7 @@ struct plot_choice {
  * minute. */
 bool plot_figure(struct db *db, const char *name, const struct plot_choice *choice, const char *out,
                  struct err *e);
+
+/* Draws a figure whose data were not asked of the database: `tsv` (size bytes, with a heading)
+ * takes the place of the query's answer. Files and errors as above. */
+bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, struct err *e);
