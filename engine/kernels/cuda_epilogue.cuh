@@ -4,13 +4,24 @@
 
 #include "engine/kernels/cuda_common.cuh"
 
-/* 1 / rms of one row, by one warp: the same order for every row in every batch. */
+/* 1 / rms from the sums of a row's squares. The order is one for all kernels: lane j of 32 adds the
+ * tiles j, j + 32, ..., then j and j ^ 16 are added, j and j ^ 8, down to j ^ 1. */
+[[maybe_unused]] static __device__ __forceinline__ float rms_from(const cuda_product &p,
+                                                                  float sum) {
+    return 1 / sqrtf(sum / (float)p.dim + p.eps);
+}
+[[maybe_unused]] static __device__ __forceinline__ float lane_squares(const cuda_product &p,
+                                                                      int row, int j) {
+    float sum = 0;
+#pragma unroll 8
+    for (int tile = j; tile < p.n_squares; tile += 32)
+        sum += __ldcg(p.squares + (size_t)tile * p.squares_stride + row);
+    return sum;
+}
+/* By one warp. */
 [[maybe_unused]] static __device__ __forceinline__ float row_rms(const cuda_product &p, int row,
                                                                  int lane) {
-    float sum = 0;
-    for (int tile = lane; tile < p.n_squares; tile += 32)
-        sum += __ldcg(p.squares + (size_t)tile * p.squares_stride + row);
-    return 1 / sqrtf(warp_sum(sum) / (float)p.dim + p.eps);
+    return rms_from(p, warp_sum(lane_squares(p, row, lane)));
 }
 
 [[maybe_unused]] static __device__ __forceinline__ float silu(float x) {
@@ -34,13 +45,18 @@ store_swiglu(const cuda_product &p, int row, int tile, int r, float gate, float 
         p.acts_out.data[acts_at(p.acts_out, row, i)] = float_bf16(silu(gate * rms) * (up * rms));
 }
 
-/* Returns x^2 of the new residual. */
-[[maybe_unused]] static __device__ __forceinline__ float store_residual(const cuda_product &p,
-                                                                        int row, int r, float sum) {
+[[maybe_unused]] static __device__ __forceinline__ float load_residual(const cuda_product &p,
+                                                                       int row, int r) {
+    return r < p.w.n ? __ldcg(p.y + (size_t)row * p.ldy + r) : 0;
+}
+
+/* x: the residual before. Returns the square of the new one. */
+[[maybe_unused]] static __device__ __forceinline__ float
+store_residual(const cuda_product &p, int row, int r, float x, float sum) {
     if (r >= p.w.n)
         return 0;
-    float *at = p.y + (size_t)row * p.ldy + r, x = __ldcg(at) + sum;
-    *at = x;
+    x += sum;
+    p.y[(size_t)row * p.ldy + r] = x;
     p.acts_out.data[acts_at(p.acts_out, row, r)] = float_bf16(x * p.gain[r]);
     return x * x;
 }

@@ -1,18 +1,20 @@
-/* Products for at most 8 rows: y = x W with every weight read once, at the speed of memory. A block
- * takes one tile of 16 outputs after the other; its four warps take two segments of k each, and the
+/* Products for at most 4 rows: y = x W with every weight read once, at the speed of memory. A block
+ * takes one tile of 16 outputs after the other; four warps take two segments of k each, and the
  * eight sums are added in the order of the segments. cuda_many.cu adds in the same order, so a row
- * has the same bits in both. The weights' copies begin before the kernel before has ended. */
+ * has the same bits in both. One block stands on every multiprocessor, so that the next product's
+ * blocks fit beside and fill their rings while this one still runs. */
 #include "engine/kernels/cuda_epilogue.cuh"
 #include "engine/kernels/cuda_products.cuh"
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { STAGES = 4, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
+enum { STAGES = 6, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
+enum { COPIER = WARPS, NORMER, THREADS = 32 * (NORMER + 1) };                   /* other warps */
 
 struct few_shared {
     uint16_t ring[STAGES][STAGE];
     float sums[2][CUDA_SEGMENTS][128];
-    float rms[8];
-    uint64_t full[STAGES], empty[STAGES];
+    float rms[4];
+    uint64_t full[STAGES], empty[STAGES], normed;
 };
 
 static __device__ __forceinline__ int tiles_of(const cuda_product &p) { return (p.w.n + 15) / 16; }
@@ -59,7 +61,8 @@ static __device__ __forceinline__ void load_acts(const cuda_acts &a, int warp, i
 /* Thread e finishes element (r = e % 16, row = e / 16) of the tile. */
 template <int ROWS>
 static __device__ __forceinline__ void finish_tile(const cuda_product &p, const few_shared &s,
-                                                   const float (*sums)[128], int tile, int e) {
+                                                   const float (*sums)[128], int tile, int e,
+                                                   float x) {
     const int r = e % 16, row = e / 16;
     float sum = 0, up = 0;
 #pragma unroll
@@ -68,7 +71,7 @@ static __device__ __forceinline__ void finish_tile(const cuda_product &p, const 
         up += p.epilogue == CUDA_SWIGLU && r < 8 ? sums[seg][row * 16 + r + 8] : 0;
     }
     if (p.epilogue == CUDA_RESIDUAL) {
-        float square = row < ROWS ? store_residual(p, row, tile * 16 + r, sum) : 0;
+        float square = row < ROWS ? store_residual(p, row, tile * 16 + r, x, sum) : 0;
         for (int i = 8; i; i /= 2)
             square += __shfl_xor_sync(~0u, square, i);
         if (r == 0 && row < ROWS)
@@ -85,9 +88,13 @@ template <int ROWS>
 static __device__ void compute(const cuda_product &p, few_shared &s, int warp, int lane) {
     ring_place at = {0, 0};
     uint2 acts[2][4], next[2][4];
+    const int e = warp * 32 + lane;
+    bool normed = p.epilogue == CUDA_RESIDUAL;
     load_acts<ROWS>(p.acts, warp, 0, lane, next);
     for (int tile = blockIdx.x, turn = 0; tile < tiles_of(p); tile += gridDim.x, turn ^= 1) {
-        float sum[2][4] = {};
+        float sum[2][4] = {}, x = 0;
+        if (p.epilogue == CUDA_RESIDUAL && e / 16 < ROWS)
+            x = load_residual(p, e / 16, tile * 16 + e % 16);
         for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
             memcpy(acts, next, sizeof acts);
             load_acts<ROWS>(p.acts, warp, c + 1 < p.acts.chunks ? c + 1 : 0, lane, next);
@@ -111,46 +118,57 @@ static __device__ void compute(const cuda_product &p, few_shared &s, int warp, i
                 s.sums[turn][2 * warp + i][(lane % 4 * 2 + j % 2) * 16 + lane / 4 + j / 2 * 8] =
                     sum[i][j];
         sync_some(WARPS * 32); /* two buffers: who writes one again has passed the next barrier */
-        finish_tile<ROWS>(p, s, s.sums[turn], tile, warp * 32 + lane);
+        if (!normed)
+            barrier_wait(&s.normed, 0), normed = true;
+        finish_tile<ROWS>(p, s, s.sums[turn], tile, e, x);
     }
 }
 
 template <int ROWS>
-__global__ void __launch_bounds__((WARPS + 1) * 32) k_few(const __grid_constant__ cuda_product p) {
+static __device__ void compute_rms(const cuda_product &p, few_shared &s, int lane) {
+    if (p.epilogue != CUDA_RESIDUAL)
+        for (int row = 0; row < ROWS; row++) {
+            float rms = row_rms(p, row, lane);
+            if (lane == 0)
+                s.rms[row] = rms;
+        }
+    if (lane == 0)
+        barrier_arrive(&s.normed);
+}
+
+template <int ROWS>
+__global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_product p) {
     extern __shared__ __align__(128) char memory[];
     few_shared &s = *(few_shared *)memory;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++)
             barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], WARPS);
+        barrier_init(&s.normed, 1);
+    }
     barrier_init_done();
     pdl_launch();
-    if (warp == WARPS) {
+    if (warp == COPIER) {
         copy_weights(p, s, lane);
         pdl_wait();
         return;
     }
     pdl_wait();
-    if (p.epilogue != CUDA_RESIDUAL)
-        for (int row = warp; row < ROWS; row += WARPS) {
-            float rms = row_rms(p, row, lane);
-            if (lane == 0)
-                s.rms[row] = rms; /* read behind the barrier of the first tile */
-        }
-    compute<ROWS>(p, s, warp, lane);
+    if (warp == NORMER)
+        compute_rms<ROWS>(p, s, lane);
+    else
+        compute<ROWS>(p, s, warp, lane);
 }
 
 template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cudaStream_t stream) {
-    launch(k_few<ROWS>, dim3(blocks), dim3((WARPS + 1) * 32), sizeof(few_shared), stream, *p);
+    launch(k_few<ROWS>, dim3(blocks), dim3(THREADS), sizeof(few_shared), stream, *p);
 }
 
 void product_few(const cuda_product *p, cudaStream_t stream) {
-    int tiles = (p->w.n + 15) / 16, room = 2 * product_blocks();
-    int each = (tiles + room - 1) / room, blocks = (tiles + each - 1) / each; /* equal shares */
+    int tiles = (p->w.n + 15) / 16, room = product_blocks();
+    int blocks = tiles < room ? tiles : room;
     if (p->rows <= 1)
         launch_few<1>(p, blocks, stream);
-    else if (p->rows <= 4)
-        launch_few<4>(p, blocks, stream);
     else
-        launch_few<8>(p, blocks, stream);
+        launch_few<4>(p, blocks, stream);
 }

@@ -1,4 +1,4 @@
-/* Products for 16 rows and more. An item is a tile of 128 outputs times a block of rows. Every
+/* Products for 8 rows and more. An item is a tile of 128 outputs times a block of rows. Every
  * block of threads first takes the same number of whole items; the few that are left over are cut
  * into segments of k, whose sums the last block to arrive adds. Whole or cut, the sums of the eight
  * segments are added in their order, as in cuda_few.cu: a row's bits depend neither on how many
@@ -7,16 +7,18 @@
 #include "engine/kernels/cuda_products.cuh"
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { STAGES = 4, TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements */
+enum { TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements */
 
 /* NT: tiles of 8 rows that a warp computes, beside two fragment rows of outputs. WN: warps side by
  * side along the rows; four stand along the outputs. */
 template <int NT, int WN> struct many {
     enum { ROWS = 8 * NT * WN, WARPS = 4 * WN, THREADS = 32 * WARPS };
+    /* up to 64 rows, two products' rings fit on a multiprocessor */
+    enum { STAGES = WN > 1 ? 6 : NT <= 2 ? 6 : NT <= 4 ? 5 : 4 };
     struct shared {
         uint16_t weights[STAGES][TILE * PIECE];
         uint16_t acts[STAGES][ROWS * 64];
-        float rms[ROWS];
+        float rms[ROWS], squares[4][ROWS];
         uint64_t full[STAGES], empty[STAGES];
         int last;
     };
@@ -75,6 +77,23 @@ static __device__ __forceinline__ int height_of(const cuda_product &p, int tile)
 
 /* --- copying -------------------------------------------------------------------------------- */
 
+/* A chunk after the other, over all segments of a walk; divisions only where a segment begins. */
+struct cursor {
+    const walk &w;
+    int chunks, step, chunk;
+    place at;
+    __device__ cursor(const walk &all, int n) : w(all), chunks(n), step(0), chunk(0) {
+        at = place_of(w, 0);
+    }
+    __device__ void next() {
+        if (++chunk < chunks)
+            return;
+        chunk = 0;
+        if (++step < w.steps)
+            at = place_of(w, step);
+    }
+};
+
 template <int NT, int WN> struct copier {
     typedef many<NT, WN> size;
     const cuda_product &p;
@@ -82,23 +101,20 @@ template <int NT, int WN> struct copier {
     const walk &w;
     int lane;
 
-    __device__ int stages() const { return w.steps * p.acts.chunks; }
-    __device__ void weights(int i, int stage) const {
-        const place at = place_of(w, i / p.acts.chunks);
-        const int c = i % p.acts.chunks, height = height_of(p, at.tile), all = p.w.segment / 16;
-        const int bytes = fragments_of(p, c) * 512;
+    __device__ void weights(const cursor &k, int stage) const {
+        const int height = height_of(p, k.at.tile), all = p.w.segment / 16;
+        const int bytes = fragments_of(p, k.chunk) * 512;
         copy_expect(&s.full[stage], height * bytes + size::ROWS * 128, lane);
         for (int r = 0; r < height; r++)
             if (copies_piece(lane, r)) {
-                size_t row = (size_t)(at.tile * TILE + r) * CUDA_SEGMENTS + at.segment;
-                copy_piece(s.weights[stage] + r * PIECE, p.w.data + (row * all + 4 * c) * 256,
+                size_t row = (size_t)(k.at.tile * TILE + r) * CUDA_SEGMENTS + k.at.segment;
+                copy_piece(s.weights[stage] + r * PIECE, p.w.data + (row * all + 4 * k.chunk) * 256,
                            bytes, &s.full[stage], w.s.row_blocks == 1);
             }
     }
-    __device__ void acts(int i, int stage) const {
-        const place at = place_of(w, i / p.acts.chunks);
-        const size_t chunk = (size_t)at.segment * p.acts.chunks + i % p.acts.chunks;
-        const size_t row = chunk * p.acts.rows + (size_t)at.row_block * size::ROWS;
+    __device__ void acts(const cursor &k, int stage) const {
+        const size_t chunk = (size_t)k.at.segment * p.acts.chunks + k.chunk;
+        const size_t row = chunk * p.acts.rows + (size_t)k.at.row_block * size::ROWS;
         if (copies_piece(lane, TILE))
             copy_piece(s.acts[stage], p.acts.data + row * 64, size::ROWS * 128, &s.full[stage],
                        false);
@@ -106,17 +122,18 @@ template <int NT, int WN> struct copier {
     }
     /* Weights of the first stages do not wait for the kernel before. */
     __device__ void run() const {
-        const int n = stages(), first = min((int)STAGES, n);
-        for (int i = 0; i < first; i++)
-            weights(i, i);
+        const int n = w.steps * p.acts.chunks, first = min((int)size::STAGES, n);
+        cursor a(w, p.acts.chunks), b(w, p.acts.chunks);
+        for (int i = 0; i < first; i++, a.next())
+            weights(a, i);
         pdl_wait();
-        for (int i = 0; i < first; i++)
-            acts(i, i);
-        ring_place at = {0, 1};
-        for (int i = first; i < n; i++, ring_next<STAGES>(&at)) {
-            barrier_wait(&s.empty[at.stage], at.round ^ 1);
-            weights(i, at.stage);
-            acts(i, at.stage);
+        for (int i = 0; i < first; i++, b.next())
+            acts(b, i);
+        ring_place at = {0, 0};
+        for (int i = first; i < n; i++, a.next(), ring_next<size::STAGES>(&at)) {
+            barrier_wait(&s.empty[at.stage], at.round);
+            weights(a, at.stage);
+            acts(a, at.stage);
         }
     }
 };
@@ -191,19 +208,26 @@ template <int NT, int WN> struct computer {
         return s.last;
     }
 
+    /* Rows of a narrow product: thread (row, w) adds for j = w, w + 4, ..., 28 + w. */
+    __device__ void compute_rms() {
+        for (int row = lane; row < size::ROWS; row += 32) {
+            float sum[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                sum[i] = lane_squares(p, row, warp % 4 + 4 * i);
+            s.squares[warp % 4][row] =
+                ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+        }
+        sync_some(size::THREADS);
+        for (int row = threadIdx.x; row < size::ROWS; row += size::THREADS)
+            s.rms[row] = rms_from(p, (s.squares[0][row] + s.squares[2][row]) +
+                                         (s.squares[1][row] + s.squares[3][row]));
+        sync_some(size::THREADS);
+    }
     __device__ void load_rms(int row_block) {
-        if (p.epilogue == CUDA_RESIDUAL)
-            return;
         sync_some(size::THREADS); /* the last item's are still read */
-        if (p.rms)
-            for (int i = threadIdx.x; i < size::ROWS; i += size::THREADS)
-                s.rms[i] = __ldcg(p.rms + row_block * size::ROWS + i);
-        else
-            for (int i = warp; i < size::ROWS; i += size::WARPS) {
-                float rms = row_rms(p, row_block * size::ROWS + i, lane);
-                if (lane == 0)
-                    s.rms[i] = rms;
-            }
+        for (int i = threadIdx.x; i < size::ROWS; i += size::THREADS)
+            s.rms[i] = __ldcg(p.rms + row_block * size::ROWS + i);
         sync_some(size::THREADS);
     }
 
@@ -232,8 +256,9 @@ template <int NT, int WN> struct computer {
         }
     }
     __device__ void finish_residual(int fragment, int g, int row, float low, float high) {
-        float square = store_residual(p, row, fragment * 16 + g, low) +
-                       store_residual(p, row, fragment * 16 + g + 8, high);
+        const int r = fragment * 16 + g;
+        const float x = load_residual(p, row, r), y = load_residual(p, row, r + 8);
+        float square = store_residual(p, row, r, x, low) + store_residual(p, row, r + 8, y, high);
         for (int k = 16; k >= 4; k /= 2)
             square += __shfl_xor_sync(~0u, square, k);
         if (g == 0)
@@ -243,10 +268,12 @@ template <int NT, int WN> struct computer {
     __device__ void run() {
         ring_place at = {0, 0};
         memset(total, 0, sizeof total);
+        if (p.epilogue != CUDA_RESIDUAL && !p.rms)
+            compute_rms();
         for (int i = 0; i < w.steps; i++) {
             const place here = place_of(w, i);
             memset(sum, 0, sizeof sum);
-            for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
+            for (int c = 0; c < p.acts.chunks; c++, ring_next<size::STAGES>(&at)) {
                 barrier_wait(&s.full[at.stage], at.round);
                 chunk(at.stage, fragments_of(p, c));
                 __syncwarp();
@@ -266,7 +293,8 @@ template <int NT, int WN> struct computer {
                 if (!ends)
                     continue;
             }
-            load_rms(here.row_block);
+            if (p.rms && p.epilogue != CUDA_RESIDUAL)
+                load_rms(here.row_block);
             finish(here.tile, here.row_block);
             memset(total, 0, sizeof total);
         }
@@ -285,7 +313,7 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32)
     typename size::shared &s = *(typename size::shared *)memory;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (threadIdx.x == 0)
-        for (int i = 0; i < STAGES; i++)
+        for (int i = 0; i < size::STAGES; i++)
             barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], size::WARPS);
     barrier_init_done();
     pdl_launch();
@@ -321,7 +349,9 @@ __global__ void k_rms(const __grid_constant__ cuda_product p, float *rms) {
 }
 
 void product_many(const cuda_product *p, cudaStream_t stream) {
-    if (p->rows == 16)
+    if (p->rows == 8)
+        launch_many<1, 1>(p, stream);
+    else if (p->rows == 16)
         launch_many<2, 1>(p, stream);
     else if (p->rows == 32)
         launch_many<4, 1>(p, stream);
@@ -351,7 +381,7 @@ bool cuda_early_launch() {
 }
 
 void cuda_product_run(const cuda_product *p, cudaStream_t stream) {
-    if (p->rows <= 8)
+    if (p->rows <= 4)
         product_few(p, stream);
     else
         product_many(p, stream);

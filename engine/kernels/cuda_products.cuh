@@ -5,5 +5,5 @@
 
 /* Blocks of the device's multiprocessors. */
 int product_blocks();
-void product_few(const cuda_product *p, cudaStream_t stream);  /* rows <= 8 */
-void product_many(const cuda_product *p, cudaStream_t stream); /* 16, 32, 64, k * 128 rows */
+void product_few(const cuda_product *p, cudaStream_t stream);  /* rows <= 4 */
+void product_many(const cuda_product *p, cudaStream_t stream); /* 8, 16, 32, 64, k * 128 rows */
