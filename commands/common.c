@@ -33,20 +33,23 @@ struct model *common_model(const struct common *common, struct err *e) {
 
 struct session *common_session(const struct common *common, const struct model *model, int width,
                                int max_total, struct err *e) {
-    static const char *const backends[] = {"cpu", "cuda"};
-    uint64_t sequence = session_kv_bytes(model, (enum precision)common->precision, max_total);
-    uint64_t spare = machine_free_memory() / 2;
+    bool cpu = common->backend == 0;
+    enum precision precision = common->precision != COMMON_AUTO ? (enum precision)common->precision
+                               : cpu                            ? PRECISION_FP32
+                                                                : PRECISION_BF16;
+    uint64_t sequence = session_kv_bytes(model, precision, max_total);
+    uint64_t spare = cpu ? machine_free_memory() / 2 : 0;
     while (width > 1 && spare && (uint64_t)width * sequence > spare)
         width--;
     struct session_params params = {
-        .backend = backends[common->backend],
-        .precision = (enum precision)common->precision,
+        .backend = session_backend(common->backend),
+        .precision = precision,
         .n_threads = (int)common->threads,
         .width = width,
         .max_total = max_total,
         .isa = common->isa,
     };
-    return session_open(model, &params, e);
+    return session_open_fitting(model, &params, e);
 }
 
 uint64_t common_key(int64_t seed, int place) {

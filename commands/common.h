@@ -10,24 +10,27 @@
 struct common {
     const char *model; /* NULL: the embedded one */
     const char *isa;   /* NULL: the best this machine has */
-    int backend;       /* index into COMMON_BACKENDS */
-    int precision;     /* enum precision */
+    int backend;       /* index into BACKENDS */
+    int precision;     /* enum precision, or COMMON_AUTO */
     int64_t threads;   /* 0: all cores */
 };
-#define COMMON_BACKENDS "cpu|cuda"
+enum { COMMON_AUTO = PRECISION_BF16 + 1 }; /* fp32 on the CPU, bf16 on a GPU */
 #define COMMON_RESULTS "results" /* where results lie unless --out or --db say otherwise */
 
 /* Rows for a parameter struct `type` with a field `struct common member`. */
 // clang-format off
 #define COMMON_ROWS(type, member, standard_precision)                                              \
+    COMMON_ROWS_OF(type, member, standard_precision, PRECISIONS,                                   \
+                   "fp32 is the reference path, bf16 the fast one")
+#define COMMON_ROWS_OF(type, member, standard_precision, precisions, precision_help)               \
     {"model", OPTION_TEXT, offsetof(type, member.model), 0, 0, 0, NULL,                            \
      "PATH: model folder (default: the embedded model)"},                                          \
-    {"backend", OPTION_CHOICE, offsetof(type, member.backend), 0, 0, 0, COMMON_BACKENDS,           \
+    {"backend", OPTION_CHOICE, offsetof(type, member.backend), 0, 0, 0, BACKENDS,                  \
      "where the model runs"},                                                                      \
     {"precision", OPTION_CHOICE, offsetof(type, member.precision), standard_precision, 0, 0,       \
-     PRECISIONS, "fp32 is the reference path, bf16 the fast one"},                                \
+     precisions, precision_help},                                                                  \
     {"threads", OPTION_INT, offsetof(type, member.threads), 0, 0, 1024, NULL,                      \
-     "threads; 0 takes all cores"},                                                                \
+     "threads of the CPU; 0 takes all cores"},                                                     \
     {"isa", OPTION_TEXT, offsetof(type, member.isa), 0, 0, 0, NULL,                                \
      "NAME: instruction set of the fast path: avx2, avx512, avx512bf16 (default: the best here)"}
 #define SEED_ROW(type, member)                                                                     \
@@ -49,9 +52,9 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 /* The model of --model; close it with model_close. NULL on error. */
 struct model *common_model(const struct common *common, struct err *e);
 
-/* A session of at most `width` sequences of at most `max_total` tokens. Where the page pool for
- * that would take more than half of the free memory, fewer sequences fly at once: results don't
- * depend on it. */
+/* A session of at most `width` sequences of at most `max_total` tokens. Where memory is too small
+ * for that (on the CPU: the page pool would take more than half of what is free), fewer sequences
+ * fly at once: results don't depend on it. */
 struct session *common_session(const struct common *common, const struct model *model, int width,
                                int max_total, struct err *e);
 

@@ -347,6 +347,11 @@ static int generate_run(int argc, char **argv, struct err *e) {
     if (sources != 1)
         return err_set(e, EXIT_USAGE, "expected one of --prompt, --prompt-file, --ids, --jsonl"),
                e->code;
+    int most = session_max_width(session_backend(param.common.backend), e);
+    if (param.batch > most)
+        return err_set(e, EXIT_USAGE, "--batch %d: expected 1 to %d on %s", (int)param.batch, most,
+                       session_backend(param.common.backend)),
+               e->code;
     return generate(&param, e);
 }
 

@@ -24,7 +24,8 @@ static const struct option options[] = {
     {"policy", OPTION_TEXT, FIELD(policy), 0, 0, 0, NULL, "NAME: cache policy (default full)"},
     {"out", OPTION_TEXT, FIELD(out), 0, 0, 0, NULL, "FILE: where the .npy goes"},
     SEED_ROW(struct logits_param, seed),
-    COMMON_ROWS(struct logits_param, common, PRECISION_FP32),
+    COMMON_ROWS_OF(struct logits_param, common, COMMON_AUTO, PRECISIONS "|auto",
+                   "fp32 is the reference path, bf16 the fast one; auto: fp32 on the CPU, bf16 on a GPU"),
     OPTION_END,
 #undef FIELD
     // clang-format on

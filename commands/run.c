@@ -17,13 +17,13 @@ static const char about[] = "plans, runs and resumes an experiment, prints its t
                             "'policy=[\"full\",\"raas\"]' --set budget=[256,512].\n"
                             "Interrupt it at any time: the same command goes on. Exit codes: 0 "
                             "done, 4 done but some answers\n"
-                            "failed, 75 stopped by a signal.";
+                            "failed or are missing, 75 stopped by a signal.";
 
 struct run_flags {
     const char *scale, *out, *db, *shard, *model, *isa;
     const char *precision, *backend, *seed, *width; /* short for --set */
     struct option_list set;
-    int64_t limit, threads;
+    int64_t limit, threads, kv_bytes;
     bool isolated, dry_run, quiet, json;
 };
 
@@ -36,17 +36,19 @@ static const struct option options[] = {
     {"model", OPTION_TEXT, offsetof(struct run_flags, model), 0, 0, 0, NULL,
      "PATH: model folder (default: the experiment's, else the embedded model)"},
     {"precision", OPTION_TEXT, offsetof(struct run_flags, precision), 0, 0, 0, NULL,
-     "NAME: fp32 or bf16, as --set precision=NAME"},
+     "NAME: fp32 or bf16 (on cuda always bf16), as --set precision=NAME"},
     {"backend", OPTION_TEXT, offsetof(struct run_flags, backend), 0, 0, 0, NULL,
-     "NAME: as --set backend=NAME"},
+     "NAME: cpu or cuda, as --set backend=NAME"},
     {"seed", OPTION_TEXT, offsetof(struct run_flags, seed), 0, 0, 0, NULL,
      "N: as --set seed=N"},
     {"width", OPTION_TEXT, offsetof(struct run_flags, width), 0, 0, 0, NULL,
      "N: sequences in flight, as --set width=N"},
     {"threads", OPTION_INT, offsetof(struct run_flags, threads), 0, 0, 1024, NULL,
-     "threads; 0 takes all cores"},
+     "threads of the CPU; 0 takes all cores"},
     {"isa", OPTION_TEXT, offsetof(struct run_flags, isa), 0, 0, 0, NULL,
      "NAME: avx2, avx512, avx512bf16 (default: the best here)"},
+    {"kv-bytes", OPTION_INT, offsetof(struct run_flags, kv_bytes), 0, 0, 0x1p53, NULL,
+     "bytes of the KV cache; sequences wait for room; 0: as memory allows"},
     {"limit", OPTION_INT, offsetof(struct run_flags, limit), 0, 0, 1e9, NULL,
      "samples per cell at most; 0 takes all that the experiment names"},
     {"shard", OPTION_TEXT, offsetof(struct run_flags, shard), 0, 0, 0, NULL,
@@ -122,6 +124,7 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
     p->db = f->db ? f->db : db;
     p->isa = f->isa;
     p->n_threads = (int)f->threads;
+    p->kv_bytes = (uint64_t)f->kv_bytes;
     p->limit = f->limit;
     p->isolated = f->isolated;
     p->dry_run = f->dry_run;

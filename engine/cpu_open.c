@@ -107,6 +107,8 @@ void *cpu_open(const struct model *model, const struct session_params *params, s
         !pool_init(&b->prompt, kernels, c->head_size,
                    (int64_t)c->n_kv_heads * pages_of(params->max_total), e) ||
         !cpu_weights_load(&b->weights, model, kernels, e)) {
+        if (params->too_large && !b->prompt.kernels)
+            *params->too_large = true; /* the pools are all that is refused for its size */
         cpu_close(b);
         return NULL;
     }

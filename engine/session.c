@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/backend.h"
 
 struct member {       /* one row of the batch */
@@ -58,6 +59,8 @@ static const struct backend *find_backend(const char *name, struct err *e) {
     return NULL;
 }
 
+const char *session_backend(int index) { return backends[index]->name; }
+
 int session_max_width(const char *backend, struct err *e) {
     const struct backend *b = find_backend(backend, e);
     return b ? b->max_width : 0;
@@ -84,9 +87,30 @@ struct session *session_open(const struct model *model, const struct session_par
         return NULL;
     struct session *s = must_zalloc(1, sizeof *s);
     *s = (struct session){.model = model, .backend = backend, .state = state, .params = *params};
+    s->params.too_large = NULL; /* it was about opening */
     s->members = must_zalloc((size_t)params->width, sizeof *s->members);
     s->outcomes = must_zalloc((size_t)params->width, sizeof *s->outcomes);
     return s;
+}
+
+struct session *session_open_fitting(const struct model *model, struct session_params *params,
+                                     struct err *e) {
+    struct session_params narrow = *params;
+    for (;; narrow.width /= 2) {
+        struct err failed = {0};
+        bool too_large = false;
+        narrow.too_large = &too_large;
+        struct session *s = session_open(model, &narrow, &failed);
+        if (!s && too_large && narrow.width > 1)
+            continue;
+        if (!s)
+            err_set(e, failed.code, "%s", failed.text);
+        else if (narrow.width < params->width)
+            log_warn("memory does not hold %d sequences in flight: %d are", params->width,
+                     narrow.width);
+        params->width = narrow.width;
+        return s;
+    }
 }
 
 void session_close(struct session *s) {

@@ -32,6 +32,8 @@ struct session_params {
                                  hold so wide a session: a narrower one might fit */
 };
 
+#define BACKENDS "cpu|cuda" /* as an OPTION_CHOICE, in the order of: */
+const char *session_backend(int index);
 /* The widest session of a backend; 0 (EXIT_USAGE) where there is none of that name. */
 int session_max_width(const char *backend, struct err *e);
 
@@ -77,6 +79,10 @@ struct session;
 
 struct session *session_open(const struct model *model, const struct session_params *params,
                              struct err *e);
+/* As session_open. Where memory does not hold so wide a session, halves the width until it does,
+ * down to 1, and says so; params->width is then the session's. */
+struct session *session_open_fitting(const struct model *model, struct session_params *params,
+                                     struct err *e);
 void session_close(struct session *session);
 
 /* Whether the request could join now: a free row, and its worst case reserved in the pool. A

@@ -37,10 +37,11 @@ static const struct option value_table[] = {
     {"temperature", OPTION_REAL, offsetof(struct values, temperature), 0, 0, 100, NULL, "0 = greedy"},
     {"top_p", OPTION_REAL, offsetof(struct values, top_p), 1, 0.001, 1, NULL, "1 = off"},
     {"seed", OPTION_INT, offsetof(struct values, seed), 1, 0, 1ll << 53, NULL, "of sampling"},
-    {"width", OPTION_INT, offsetof(struct values, width), 32, 1, SESSION_WIDTH, NULL, "sequences in flight"},
+    {"width", OPTION_INT, offsetof(struct values, width), 32, 1, SESSION_WIDTH, NULL,
+     "sequences in flight"},
     {"precision", OPTION_CHOICE, offsetof(struct values, precision), PRECISION_BF16, 0, 0, PRECISIONS,
      "of the decoder"},
-    {"backend", OPTION_CHOICE, offsetof(struct values, backend), 0, 0, 0, "cpu", "where it runs"},
+    {"backend", OPTION_CHOICE, offsetof(struct values, backend), 0, 0, 0, BACKENDS, "where it runs"},
     {"stop_loops", OPTION_BOOL, offsetof(struct values, stop_loops), 0, 0, 1, NULL,
      "end an answer that repeats itself"},
     OPTION_END,
@@ -240,6 +241,16 @@ static bool set_plain_values(struct builder *b, struct err *e) {
     return true;
 }
 
+static bool check_width(const struct builder *b, struct err *e) {
+    const char *backend = session_backend(b->values.backend);
+    int most = session_max_width(backend, e);
+    if (b->values.width <= most)
+        return true;
+    err_set(e, EXIT_CONTENT, "%lld, expected 1 to %d on %s", (long long)b->values.width, most,
+            backend);
+    return settings_blame(b->settings, settings_find(b->settings, "width"), e);
+}
+
 static bool is_plain_name(const char *name) {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
     return n > 0 && n <= 64 && !name[n] && *name != '.';
@@ -263,9 +274,9 @@ static bool take_name(struct builder *b, struct err *e) {
 
 static bool build(struct builder *b, struct err *e) {
     option_defaults(value_table, &b->values);
-    if (!check_lists(b->settings, e) || !set_plain_values(b, e) || !take_name(b, e) ||
-        !expand_list(b, "dataset", take_dataset, e) || !expand_list(b, "policy", take_policy, e) ||
-        !expand_axes(b, 0, e))
+    if (!check_lists(b->settings, e) || !set_plain_values(b, e) || !check_width(b, e) ||
+        !take_name(b, e) || !expand_list(b, "dataset", take_dataset, e) ||
+        !expand_list(b, "policy", take_policy, e) || !expand_axes(b, 0, e))
         return false;
     struct experiment *x = b->out;
     x->model = b->values.model ? must_strdup(b->values.model) : NULL;
@@ -273,7 +284,7 @@ static bool build(struct builder *b, struct err *e) {
     x->width = b->values.width;
     x->width_said = settings_find(b->settings, "width") != NULL;
     x->precision = b->values.precision ? PRECISION_BF16 : PRECISION_FP32;
-    x->backend = "cpu";
+    x->backend = session_backend(b->values.backend);
     x->stop_loops = b->values.stop_loops;
     struct json_out json = {0};
     settings_json(b->settings, &json);

@@ -14,7 +14,7 @@
  *       "temperature": 0, "top_p": 1,         0 is greedy
  *       "seed": 1,                            of sampling
  *       "stop_loops": false,                  end an answer that repeats itself
- *       "backend": "cpu", "precision": "bf16",
+ *       "backend": "cpu", "precision": "bf16",   or "cuda", always bf16
  *       "width": 32,                          sequences in flight; changes no result
  *       "scale": {"smoke": {"n": 8}, "full": {"n": 200}}
  *     }
@@ -48,7 +48,7 @@ struct experiment {
     int64_t n, width;
     bool width_said; /* by file or --set, as opposed to the default */
     enum precision precision;
-    const char *backend; /* "cpu" */
+    const char *backend; /* "cpu" or "cuda" */
     bool stop_loops;
     struct dataset_choice *datasets;
     int n_datasets;

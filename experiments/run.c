@@ -8,32 +8,25 @@
 #include "analysis/table.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/machine.h"
-#include "base/rng.h"
 #include "experiments/answer.h"
 #include "experiments/preview.h"
 #include "experiments/progress.h"
 #include "experiments/stop.h"
+#include "experiments/worker.h"
 
-enum { COMMIT_ROWS = 16, WARM_UP_TOKENS = 32, CHECK_LOOPS_EVERY = 16 };
+enum { COMMIT_ROWS = 16 };
 #define COMMIT_SECONDS 0.5
-
-struct flight {            /* one sequence in the session */
-    const struct job *job; /* NULL: free */
-    int32_t *ids;          /* [longest max_new] */
-    int n;
-    double joined, first; /* clock at admission and at the first token */
-};
 
 struct run {
     const struct run_params *params;
-    const struct experiment *experiment;
+    struct experiment *experiment;
     struct workload work;
-    struct session *session;
+    struct decoder *decoder; /* of this process, */
+    struct workers *workers; /* or others that decode */
     struct db *db;
     int64_t id, *cell_ids;
-    struct flight *flights; /* [experiment->width] */
-    struct event *events;   /* [experiment->width] of one step */
+    bool *unfit; /* [n_cells] some sequence does not fit into memory */
+    int n_unfit;
     struct progress progress;
     int uncommitted;    /* rows in the open transaction */
     double transaction; /* clock at its begin */
@@ -49,139 +42,58 @@ static bool commit(struct run *r, bool force, struct err *e) {
     return db_commit(r->db, e);
 }
 
-/* Times of an isolated answer are what its reader would see: to the first token, and from there. */
-static void reader_times(const struct flight *f, struct sequence_stats *stats) {
-    if (!f->n) /* broke before its first token */
-        return;
-    stats->prefill_seconds = f->first - f->joined;
-    stats->decode_seconds = clock_seconds() - f->first;
-}
-
-static bool store(struct run *r, struct flight *f, enum finish finish,
-                  const struct sequence_stats *stats, struct err *e) {
-    struct answer answer = {.ids = f->ids, .n_ids = f->n, .finish = finish, .stats = *stats};
+static bool store(void *context, const struct job *job, const struct answer *answer,
+                  struct err *e) {
+    struct run *r = context;
     bool correct;
-    if (r->params->isolated)
-        reader_times(f, &answer.stats);
     if (!r->uncommitted) {
         if (!db_begin(r->db, e))
             return false;
         r->transaction = clock_seconds();
     }
     r->uncommitted++;
-    if (!answer_store(&r->work, f->job, &answer, r->db, r->id, r->cell_ids[f->job->cell], &correct,
-                      e))
+    if (!answer_store(&r->work, job, answer, r->db, r->id, r->cell_ids[job->cell], &correct, e))
         return false;
-    progress_answer(&r->progress, f->job->cell, correct, f->n);
-    f->job = NULL;
+    progress_answer(&r->progress, job->cell, correct, answer->n_ids);
     return true;
 }
 
-/* --- the batch ------------------------------------------------------------------------------ */
-
-static struct flight *free_flight(struct run *r) {
-    for (int i = 0; i < r->experiment->width; i++)
-        if (!r->flights[i].job)
-            return &r->flights[i];
-    return NULL;
+static void leave_out(void *context, const struct job *job, const char *why) {
+    struct run *r = context;
+    const struct experiment *x = r->experiment;
+    char title[300];
+    if (r->unfit[job->cell]) /* another worker's */
+        return;
+    r->unfit[job->cell] = true;
+    r->n_unfit++;
+    r->progress.cells[job->cell].left = 0;
+    cell_title(x, &x->cells[job->cell], title, sizeof title);
+    log_warn("%s: sample %s: %s; the rest of the cell is left out", title,
+             workload_sample(&r->work, job)->problem.id, why);
 }
 
-/* The same draws for every policy: noise is shared by what is compared. */
-static uint64_t draw_key(const struct experiment_cell *cell, const struct job *job) {
-    return rng_key(rng_key(rng_key(0, (uint64_t)cell->seed), (uint64_t)job->sample),
-                   (uint64_t)job->repeat);
-}
-
-/* Lets jobs join until the batch is full; *next is the first that has to wait. */
-static bool admit(struct run *r, const struct job *jobs, int n_jobs, int *next, struct err *e) {
-    while (*next < n_jobs) {
-        struct flight *f = free_flight(r);
-        if (!f)
-            return true;
-        const struct job *job = &jobs[*next];
-        const struct experiment_cell *cell = &r->experiment->cells[job->cell];
-        const struct sample *sample = workload_sample(&r->work, job);
-        struct request request = {
-            .ids = sample->prompt.ids,
-            .n_ids = (int)sample->prompt.count,
-            .plan = &cell->plan,
-            .max_new = (int)cell->max_new,
-            .sampling = {(float)cell->temperature, (float)cell->top_p},
-            .key = draw_key(cell, job),
-            .user = f,
-        };
-        *f = (struct flight){.job = job, .ids = f->ids, .joined = clock_seconds()};
-        if (!session_add(r->session, &request, e)) {
-            f->job = NULL;
-            return e->code == EXIT_OK || err_in(e, "sample %s", sample->problem.id);
-        }
-        ++*next;
-    }
+static bool step(void *context, int tokens, struct err *e) {
+    struct run *r = context;
+    progress_tokens(&r->progress, tokens);
+    if (!commit(r, false, e))
+        return false;
+    progress_show(&r->progress, false);
     return true;
 }
 
-static bool is_looping(const struct run *r, const struct flight *f) {
-    return r->experiment->stop_loops && f->n % CHECK_LOOPS_EVERY == 0 && answer_loop(f->ids, f->n);
+static bool stopped(void *context) {
+    (void)context;
+    return stop_requested();
 }
 
-static bool take_event(struct run *r, const struct event *event, struct err *e) {
-    struct flight *f = event->user;
-    if (event->id >= 0)
-        f->ids[f->n++] = event->id;
-    if (f->n == 1)
-        f->first = clock_seconds();
-    if (event->finish != FINISH_NOT)
-        return store(r, f, event->finish, &event->stats, e);
-    if (!is_looping(r, f))
-        return true;
-    struct sequence_stats stats;
-    session_drop(r->session, event->row, &stats);
-    stats.n_new = f->n;
-    return store(r, f, FINISH_CAP, &stats, e);
-}
+/* --- decoding ------------------------------------------------------------------------------- */
 
-/* Decodes all jobs, or until a signal asks to stop. */
 static bool decode(struct run *r, const struct job *jobs, int n_jobs, struct err *e) {
-    int next = 0;
-    while (!stop_requested()) {
-        if (!admit(r, jobs, n_jobs, &next, e))
-            return false;
-        int n = session_step(r->session, r->events, e);
-        if (n < 0)
-            return false;
-        if (!n)
-            break;
-        progress_tokens(&r->progress, n);
-        for (int i = 0; i < n; i++)
-            if (!take_event(r, &r->events[i], e))
-                return false;
-        if (!commit(r, false, e))
-            return false;
-        progress_show(&r->progress, false);
-    }
-    return true;
-}
-
-/* --- isolated timing ------------------------------------------------------------------------ */
-
-/* A short answer that is thrown away: caches, page tables and clocks settle. */
-static bool warm_up(struct run *r, const struct job *job, struct err *e) {
-    const struct sample *sample = workload_sample(&r->work, job);
-    const struct experiment_cell *cell = &r->experiment->cells[job->cell];
-    struct request request = {.ids = sample->prompt.ids,
-                              .n_ids = (int)sample->prompt.count,
-                              .plan = &cell->plan,
-                              .max_new = cell->max_new < WARM_UP_TOKENS ? (int)cell->max_new
-                                                                        : WARM_UP_TOKENS,
-                              .ignore_eos = true,
-                              .sampling = {0, 1}};
-    if (!session_add(r->session, &request, e))
-        return false;
-    int n;
-    do
-        n = session_step(r->session, r->events, e);
-    while (n > 0);
-    return n == 0;
+    const struct harvest harvest = {r, store, leave_out, step, stopped};
+    atomic_int next = 0;
+    if (r->workers)
+        return workers_run(r->workers, jobs, n_jobs, &harvest, e);
+    return decoder_run(r->decoder, &(struct job_queue){jobs, n_jobs, &next}, &harvest, e);
 }
 
 static bool decode_cells_alone(struct run *r, struct err *e) {
@@ -192,7 +104,7 @@ static bool decode_cells_alone(struct run *r, struct err *e) {
         for (int i = 0; i < r->work.n_jobs; i++)
             if (r->work.jobs[i].cell == c)
                 jobs[n++] = r->work.jobs[i];
-        ok = !n || (warm_up(r, &jobs[0], e) && decode(r, jobs, n, e));
+        ok = !n || (decoder_warm_up(r->decoder, &jobs[0], e) && decode(r, jobs, n, e));
     }
     free(jobs);
     return ok;
@@ -200,31 +112,29 @@ static bool decode_cells_alone(struct run *r, struct err *e) {
 
 /* --- from start to end ---------------------------------------------------------------------- */
 
-static bool open_session(struct run *r, struct err *e) {
-    const struct experiment *x = r->experiment;
-    uint64_t largest = 0, spare = machine_free_memory() / 2;
-    for (int c = 0; c < x->n_cells; c++) {
-        uint64_t bytes = workload_kv_bytes(&r->work, &x->cells[c]);
-        largest = bytes > largest ? bytes : largest;
+static struct decoder_params decoder_params(const struct run_params *p) {
+    return (struct decoder_params){
+        .isa = p->isa, .n_threads = p->n_threads, .kv_bytes = p->kv_bytes};
+}
+
+static bool open_decoder(struct run *r, struct err *e) {
+    const struct decoder_params params = decoder_params(r->params);
+    if (r->workers) {
+        if (!workers_ready(r->workers, e))
+            return false;
+        r->work.isa = workers_isa(r->workers);
+        return true;
     }
-    struct session_params params = {.backend = x->backend,
-                                    .precision = x->precision,
-                                    .n_threads = r->params->n_threads,
-                                    .width = (int)x->width,
-                                    .max_total = r->work.max_total,
-                                    .isa = r->params->isa};
-    /* a pool that not all of the batch fits in makes sequences wait, and changes no result */
-    if (spare && (uint64_t)x->width * largest > spare)
-        params.kv_bytes = spare;
-    r->session = session_open(r->work.model, &params, e);
-    if (r->session)
-        r->work.isa = session_isa(r->session);
-    return r->session != NULL;
+    r->decoder = decoder_open(&r->work, &params, e);
+    if (!r->decoder)
+        return false;
+    r->experiment->width = decoder_width(r->decoder);
+    r->work.isa = session_isa(decoder_session(r->decoder));
+    return true;
 }
 
 static bool start(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
-    int64_t longest = 0;
     struct db_run row = {.name = r->experiment->name,
                          .experiment = r->experiment->json,
                          .argc = p->argc,
@@ -244,13 +154,7 @@ static bool start(struct run *r, struct err *e) {
         cell->left = r->work.planned[c] - r->work.done[c];
         r->progress.total += r->work.planned[c];
         r->progress.finished += r->work.done[c];
-        if (r->experiment->cells[c].max_new > longest)
-            longest = r->experiment->cells[c].max_new;
     }
-    r->flights = must_zalloc((size_t)r->experiment->width, sizeof *r->flights);
-    r->events = must_zalloc((size_t)r->experiment->width, sizeof *r->events);
-    for (int i = 0; i < r->experiment->width; i++)
-        r->flights[i].ids = must_alloc((size_t)longest * sizeof(int32_t));
     return db_commit(r->db, e);
 }
 
@@ -269,17 +173,18 @@ static bool count_numeric(struct run *r, int64_t *n, struct err *e) {
 
 static int finish(struct run *r, struct err *e) {
     int64_t left = r->progress.total - r->progress.finished, numeric;
-    CHECK(left == 0 || stop_requested());
+    bool stop = left && stop_requested();
+    CHECK(!left || stop || r->workers || r->n_unfit);
     progress_show(&r->progress, true);
     log_status_end();
     if (!commit(r, true, e) || !count_numeric(r, &numeric, e) ||
         !db_run_finish(r->db, r->id,
-                       left      ? DB_STOPPED
-                       : numeric ? DB_INCOMPLETE
-                                 : DB_FINISHED,
+                       stop              ? DB_STOPPED
+                       : numeric || left ? DB_INCOMPLETE
+                                         : DB_FINISHED,
                        e))
         return e->code;
-    if (left) {
+    if (stop) {
         log_warn("stopped with %lld of %lld answers stored; the same command goes on from there",
                  (long long)r->progress.finished, (long long)r->progress.total);
         return EXIT_SIGNAL;
@@ -290,17 +195,19 @@ static int finish(struct run *r, struct err *e) {
         return e->code;
     if (numeric)
         log_warn("%lld answers ended in numbers that are not finite", (long long)numeric);
-    return numeric ? EXIT_PARTIAL : EXIT_OK;
+    if (left)
+        log_warn("%lld of %lld answers are missing", (long long)left, (long long)r->progress.total);
+    return numeric || left ? EXIT_PARTIAL : EXIT_OK;
 }
 
 static int dry_run(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
     bool exists = access(p->db, F_OK) == 0; /* without one, nothing is done yet */
     r->db = exists ? db_open(p->db, DB_READ, e) : NULL;
-    if ((exists && !r->db) || !open_session(r, e) ||
+    if ((exists && !r->db) || !open_decoder(r, e) ||
         !workload_plan(&r->work, r->db, p->shard, p->n_shards, e))
         return e->code;
-    const struct session_memory memory = session_memory(r->session);
+    const struct session_memory memory = session_memory(decoder_session(r->decoder));
     preview_print(&r->work, &memory, p->json);
     return EXIT_OK;
 }
@@ -309,8 +216,13 @@ static int run_all(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
     if (p->dry_run)
         return dry_run(r, e);
+    const struct decoder_params params = decoder_params(p);
+    if (p->n_workers) /* before the database, too: nobody shares it */
+        r->workers = workers_start(&r->work, &params, p->n_workers, e);
+    if (p->n_workers && !r->workers)
+        return e->code;
     r->db = db_open(p->db, DB_WRITE, e);
-    if (!r->db || !open_session(r, e) ||
+    if (!r->db || !open_decoder(r, e) ||
         !workload_plan(&r->work, r->db, p->shard, p->n_shards, e) || !start(r, e))
         return e->code;
     log_info("%s: %d cells, %lld answers (%lld stored already), %s", r->experiment->name,
@@ -332,15 +244,14 @@ int run_experiment(const struct run_params *params, struct err *e) {
     if (!workload_open(r.experiment, params->model, params->limit, params->isolated, &r.work, e))
         return e->code;
     r.cell_ids = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.cell_ids);
+    r.unfit = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.unfit);
     int code = run_all(&r, e);
-    for (int i = 0; r.flights && i < r.experiment->width; i++)
-        free(r.flights[i].ids);
-    free(r.flights);
-    free(r.events);
+    workers_close(r.workers);
     progress_close(&r.progress);
     free(r.cell_ids);
+    free(r.unfit);
     db_close(r.db);
-    session_close(r.session);
+    decoder_close(r.decoder);
     workload_close(&r.work);
     return code;
 }

@@ -7,15 +7,18 @@
 #include "experiments/experiment.h"
 
 struct run_params {
-    /* borrowed; width is lowered to 1 by isolated unless it was said */
+    /* borrowed; width is lowered to 1 by isolated unless it was said, and where memory does not
+     * hold it */
     struct experiment *experiment;
     const struct model *model; /* borrowed */
     const char *db;            /* path */
     const char *isa;           /* NULL: the best */
     int n_threads;             /* 0: all cores */
+    uint64_t kv_bytes;         /* of the page pool; 0: as the memory allows */
+    int n_workers;             /* 0: this process decodes; else so many, one a GPU (worker.h) */
     int64_t limit;             /* samples per cell; 0: as many as the experiment says */
     int shard, n_shards;       /* shard < n_shards; 0 of 1: everything */
-    bool isolated;             /* one cell at a time, warmed up, at least 5 repeats */
+    bool isolated;             /* one cell at a time, warmed up, at least 5 repeats; no workers */
     bool dry_run;              /* the plan on stdout, nothing is decoded or written */
     bool json;                 /* stdout gets JSON */
     int argc;
@@ -23,6 +26,6 @@ struct run_params {
 };
 
 /* The caller has called stop_install(). Returns the exit code: EXIT_OK, EXIT_PARTIAL when rows
- * ended in numeric errors, EXIT_SIGNAL when stopped, or that of the error. The table goes to
- * stdout. */
+ * ended in numeric errors, did not fit into memory or went with a worker that died, EXIT_SIGNAL
+ * when stopped, or that of the error. The table goes to stdout. */
 int run_experiment(const struct run_params *params, struct err *e);

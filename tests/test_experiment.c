@@ -174,6 +174,18 @@ static void test_experiment_names_every_mistake(void **state) {
          "policy=[\"raas\",\"h3o\"]",
          EXIT_USAGE,
          {"--set policy", "h3o"}},
+        {"{" LEMMAS ",\"policy\":\"full\",\"width\":65}",
+         NULL,
+         EXIT_CONTENT,
+         {"'width'", "65", "1 to 64 on cpu"}},
+        {"{" LEMMAS ",\"policy\":\"full\",\"width\":65}",
+         "backend=tpu",
+         EXIT_USAGE,
+         {"--set backend", "tpu", "cpu|cuda"}},
+        {"{" LEMMAS ",\"policy\":\"full\",\"backend\":\"cuda\"}",
+         "width=8193",
+         EXIT_USAGE,
+         {"--set width", "8193", "8192"}},
         {"{" LEMMAS ",\"policy\":\"raas\"}", "budget=250", EXIT_USAGE, {"--set budget", "250"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

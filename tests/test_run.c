@@ -110,6 +110,26 @@ static void test_run_isolated_rows_are_timed_apart(void **state) {
     runs_expect_number(db, 1, "SELECT count(DISTINCT text) FROM v_result WHERE policy = 'full'");
 }
 
+/* A pool that some cells do not fit into at all: they are named and left out, the others wait for
+ * each other. */
+static void test_run_leaves_out_what_does_not_fit_into_memory(void **state) {
+    (void)state;
+    char db[64];
+    runs_path(db, "pool.db");
+    runs_expect(RUN(db, "--kv-bytes", SMALL_N > 1 ? "409600" : "204800"), EXIT_PARTIAL);
+    runs_expect_words("full: sample ");
+    runs_expect_words("KV pages, the pool holds");
+    runs_expect_words("answers are missing");
+    runs_expect_number(db, 0, "SELECT count(*) FROM v_result WHERE policy = 'full'");
+    runs_expect_number(db, 1, "SELECT count(*) FROM run WHERE status = 'incomplete'");
+    assert_true(runs_rows(db) > 0 && runs_rows(db) % SMALL_N == 0);
+    char *table = runs_read("stdout");
+    assert_non_null(strstr(table, "streaming"));
+    free(table);
+    runs_expect(RUN(db), EXIT_OK);
+    runs_expect_same(db, runs.rows);
+}
+
 /* --- what cannot be ------------------------------------------------------------------------- */
 
 static void test_run_names_what_is_wrong_with_a_database(void **state) {
@@ -190,6 +210,8 @@ static void test_run_command_line_mistakes_are_told_at_once(void **state) {
     runs_expect(RUN(db, "--limit", "-2"), EXIT_USAGE);
     runs_expect(RUN(db, "--precision", "fp8"), EXIT_USAGE);
     runs_expect_words("precision");
+    runs_expect(RUN(db, "--width", "65"), EXIT_USAGE);
+    runs_expect_words("--set width: 65, expected 1 to 64 on cpu");
     runs_expect(RAAS("run", "--db", db), EXIT_USAGE);
     runs_expect(RAAS("run", "/nowhere.json", "--db", db), EXIT_USAGE);
     runs_expect_words("/nowhere.json");
@@ -260,6 +282,7 @@ int main(void) {
         cmocka_unit_test(test_run_grows_with_its_experiment),
         cmocka_unit_test(test_run_dry_run_writes_nothing),
         cmocka_unit_test(test_run_isolated_rows_are_timed_apart),
+        cmocka_unit_test(test_run_leaves_out_what_does_not_fit_into_memory),
         cmocka_unit_test(test_run_names_what_is_wrong_with_a_database),
         cmocka_unit_test(test_run_numeric_errors_end_the_answer_and_not_the_run),
         cmocka_unit_test(test_run_command_line_mistakes_are_told_at_once),

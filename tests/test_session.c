@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/rng.h"
@@ -159,6 +161,37 @@ static void test_session_refuses_bad_requests(void **state) {
     assert_non_null(strstr(e.text, "expected 1 to 64 sequences in flight on cpu"));
 }
 
+/* Address space for some of the page pool stands for a GPU too small for the batch. */
+static void test_session_narrows_to_what_memory_holds(void **state) {
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    print_message("skipped: a sanitizer takes all address space for itself\n");
+    skip();
+#endif
+    struct session_params params = {.n_threads = 1, .width = 60, .max_total = 9000};
+    struct err e = {0};
+    long total = 0; /* pages of this process */
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld", &total), 1);
+    fclose(f);
+    struct rlimit old, tight;
+    assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+    tight = old;
+    tight.rlim_cur = (rlim_t)(total * sysconf(_SC_PAGESIZE)) + (200u << 20); /* 60 take 560 MB */
+    assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+    struct session *session = session_open_fitting(model, &params, &e);
+    assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+    assert_non_null(session);
+    assert_int_equal(params.width, 15);
+    struct request r = request_of(3);
+    for (int i = 0; i < params.width; i++)
+        assert_true(session_add(session, &r, &e));
+    assert_false(session_add(session, &r, &e));
+    assert_int_equal(e.code, 0);
+    session_close(session);
+}
+
 static void test_session_stops_a_sequence_with_numeric_logits(void **state) {
     (void)state;
     struct tiny broken = TINY_DEFAULT;
@@ -261,6 +294,7 @@ int main(void) {
         cmocka_unit_test(test_session_ends_at_the_end_token),
         cmocka_unit_test(test_session_joins_while_others_decode_and_waits_for_memory),
         cmocka_unit_test(test_session_refuses_bad_requests),
+        cmocka_unit_test(test_session_narrows_to_what_memory_holds),
         cmocka_unit_test(test_session_stops_a_sequence_with_numeric_logits),
         cmocka_unit_test(test_session_prefill_equals_decode),
         cmocka_unit_test(test_sampler_follows_the_softmax),
