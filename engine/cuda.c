@@ -74,11 +74,14 @@ void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda
     const struct cuda_layer *w = &b->weights.layers[layer];
     bool last = layer + 1 == cuda_config(b)->n_layers;
     residual(b, &w->o, acts_q, w->ffn_norm, r);
+    cuda_mark(b, KERNEL_O);
     struct cuda_product p = cuda_product_of(b, &w->gate_up, &r->acts, CUDA_SWIGLU, r->rows);
     normed(&p, r);
     p.acts_out = *acts_ffn;
     cuda_product_run(&p, b->stream);
+    cuda_mark(b, KERNEL_GATE_UP);
     residual(b, &w->down, acts_ffn, last ? b->weights.final_norm : w[1].attn_norm, r);
+    cuda_mark(b, KERNEL_DOWN);
 }
 
 /* The residual stream of the batch's rows. */
@@ -121,7 +124,7 @@ void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n) {
 
 /* --- a decode pass -------------------------------------------------------------------------- */
 
-static void enqueue_pass(const struct cuda *b, int32_t rows, int flavour) {
+void cuda_enqueue_pass(const struct cuda *b, int32_t rows, int flavour) {
     const struct config *c = cuda_config(b);
     struct cuda_pass p = b->pass;
     struct cuda_stream_of_rows r = batch_rows(b, rows);
@@ -131,20 +134,29 @@ static void enqueue_pass(const struct cuda *b, int32_t rows, int flavour) {
     if (!(flavour & CUDA_RANKS))
         p.rank = NULL;
     cuda_begin(&p, &b->weights.embedding, b->weights.layers[0].attn_norm, &b->acts_dim, b->stream);
+    cuda_mark(b, KERNEL_BEGIN);
     for (int32_t l = 0; l < c->n_layers; l++) {
         cuda_qkv(b, l, &r, p.qkv);
+        cuda_mark(b, KERNEL_QKV);
         cuda_prepare(&p, l, b->weights.layers[l].q_norm, b->weights.layers[l].k_norm, b->stream);
+        cuda_mark(b, KERNEL_PREPARE);
         if (flavour & CUDA_LOOKS) {
             cuda_attend(&p, l, true, &b->acts_q, b->stream);
             cuda_select(&p, l, b->stream);
+            cuda_mark(b, KERNEL_LOOK);
         }
         cuda_attend(&p, l, false, &b->acts_q, b->stream);
-        if (flavour & CUDA_MASS)
+        cuda_mark(b, KERNEL_ATTEND);
+        if (flavour & CUDA_MASS) {
             cuda_observe(&p, l, b->stream);
+            cuda_mark(b, KERNEL_OBSERVE);
+        }
         cuda_after_attention(b, l, &r, &b->acts_q, &b->acts_ffn);
     }
     cuda_head(b, rows);
+    cuda_mark(b, KERNEL_HEAD);
     cuda_sample_rows(b, NULL, rows < b->width ? rows : b->width);
+    cuda_mark(b, KERNEL_SAMPLE);
     cuda_publish(b->report, b->width, b->reports, b->width, b->published, b->stream);
 }
 
@@ -153,7 +165,7 @@ static bool make_graph(struct cuda *b, int32_t rows, int flavour, cudaGraphExec_
     cudaGraph_t graph = NULL;
     if (!CUDA_CHECK(cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeRelaxed), e))
         return false;
-    enqueue_pass(b, rows, flavour);
+    cuda_enqueue_pass(b, rows, flavour);
     bool ok = CUDA_CHECK(cudaStreamEndCapture(b->stream, &graph), e) &&
               CUDA_CHECK(cudaGetLastError(), e) &&
               CUDA_CHECK(cudaGraphInstantiate(out, graph, 0), e);
@@ -170,8 +182,7 @@ bool cuda_end_pass(struct cuda *b, int32_t n_rows, struct err *e) {
     return CUDA_CHECK(cudaGetLastError(), e) && CUDA_CHECK(cudaEventRecord(f->done, b->stream), e);
 }
 
-/* Rows that decode: how far they reach, and what kernels they need. */
-static int32_t in_flight(const struct cuda *b, int *flavour, bool *logits) {
+int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits) {
     int32_t highest = -1;
     *flavour = 0, *logits = false;
     for (int32_t row = 0; row < b->width; row++)
@@ -266,7 +277,7 @@ static int cuda_step(void *backend, struct outcome *out, struct err *e) {
         bool logits;
         if (!cuda_feed_prompts(b, e))
             return -1;
-        int32_t highest = in_flight(b, &flavour, &logits);
+        int32_t highest = cuda_in_flight(b, &flavour, &logits);
         uint64_t ahead = b->lockstep || logits ? 1 : 1 + CUDA_AHEAD;
         while (highest >= 0 && b->launched - b->collected < ahead)
             if (!launch_pass(b, highest, flavour, e))
@@ -345,4 +356,5 @@ const struct backend cuda_backend = {
     .isa = cuda_isa,
     .pretend = cuda_pretend,
     .counters = cuda_counters,
+    .time_kernels = cuda_time_kernels,
 };

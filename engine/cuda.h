@@ -13,6 +13,8 @@ enum {
     CUDA_BUCKETS = 14, /* 1, 4, 8, 16, 32, 64; 128, 256, ... */
 };
 
+struct cuda;
+
 /* Kernels that only some plans need: a pass brings them where one in flight does. */
 enum { CUDA_LOOKS = 1, CUDA_MASS = 2, CUDA_RANKS = 4, CUDA_FLAVOURS = 8 };
 
@@ -40,6 +42,24 @@ struct cuda_member {
     uint64_t page_cost, bytes;   /* bytes: of the pages it holds now */
     int32_t position;            /* fed, as far as outcomes tell */
 };
+
+/* Kernels of a pass, as benchmarks name them. */
+enum cuda_kernel {
+    KERNEL_BEGIN,
+    KERNEL_QKV,
+    KERNEL_PREPARE,
+    KERNEL_LOOK,
+    KERNEL_ATTEND,
+    KERNEL_OBSERVE,
+    KERNEL_O,
+    KERNEL_GATE_UP,
+    KERNEL_DOWN,
+    KERNEL_HEAD,
+    KERNEL_SAMPLE,
+    KERNELS
+};
+struct cuda_marks; /* cuda_times.c: an event behind every kernel */
+void cuda_mark(const struct cuda *b, enum cuda_kernel kernel);
 
 /* A pass in flight. */
 struct cuda_flight {
@@ -81,6 +101,7 @@ struct cuda {
     cudaGraphExec_t graphs[CUDA_BUCKETS][CUDA_FLAVOURS];
     float *host_logits; /* pinned [padded][vocab]; made when first asked for */
     struct session_counters counters;
+    struct cuda_marks *marks; /* NULL but while kernels are timed */
 
     /* device */
     void *arena;
@@ -134,6 +155,13 @@ void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n);
 /* Ends a pass: its reports go to the host's ring. */
 bool cuda_end_pass(struct cuda *b, int32_t n_rows, struct err *e);
 bool cuda_host_logits(struct cuda *b, struct err *e); /* makes host_logits */
+/* A decode pass of rows [0, rows), kernel by kernel. */
+void cuda_enqueue_pass(const struct cuda *b, int32_t rows, int flavour);
+/* Highest row that decodes, or -1; what kernels the rows need; whether one wants logits. */
+int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits);
+
+/* cuda_times.c */
+int cuda_time_kernels(void *backend, struct kernel_time *out, int room);
 
 /* cuda_prompts.c */
 bool cuda_join_row(void *backend, int row, const struct sequence *sequence, const int32_t *ids);
