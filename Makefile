@@ -132,6 +132,17 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libraas.a
 .SECONDARY:
 gpu-tests: $(GPU_TESTS:%=$(BUILD)/%)
 
+# The bundle has all GPU tests in one program: they share the kernels, and it does what the name it is called by says.
+$(BUILD)/gpu_tests: $(GPU_TESTS:%=$(BUILD)/gpu/%.o) $(GEN)/gpu_tests.o $(SUPPORT) $(BUILD)/libraas.a
+	$(call say,link $@)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+$(BUILD)/gpu/%.o: $(BUILD)/tests/%.o
+	@mkdir -p $(@D)
+	$(Q)objcopy --redefine-sym main=main_$* $< $@
+$(GEN)/gpu_tests.c: $(GPU_TESTS:%=tests/%.c) Makefile .ci/one_program
+	@mkdir -p $(@D)
+	@.ci/one_program $(GPU_TESTS) > $@
+
 # sub-makes use every core unless the caller chose -j
 SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -144,8 +155,8 @@ test-gpu: deps ## build with CUDA and run what needs a GPU (fails where none is)
 	@tests/gpu-check build/$(config)-cuda
 
 bundle: deps ## build/bundle and its archive: raas, model and GPU tests for an x86-64 Linux with nothing installed
-	@$(SUBMAKE) raas $(if $(filter 1,$(CUDA)),gpu-tests)
-	@.ci/bundle $(BUILD) build/bundle
+	@$(SUBMAKE) raas $(if $(filter 1,$(CUDA)),$(BUILD)/gpu_tests)
+	@.ci/bundle $(BUILD) build/bundle $(if $(filter 1,$(CUDA)),$(GPU_TESTS))
 
 bench: deps ## print speeds as ratios of measured floors
 	@$(SUBMAKE) raas
