@@ -2,15 +2,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "commands/command.h"
 #include "commands/common.h"
+#include "engine/cuda_info.h"
 #include "experiments/run.h"
 #include "experiments/stop.h"
+#include "experiments/worker.h"
 
-static const char usage[] = "raas run EXP.json [--scale smoke,full] [--set k=v]... [--out DIR] "
-                            "[--limit N] [--shard i/n] [--isolated] [--dry-run] [--quiet]";
+static const char usage[] =
+    "raas run EXP.json [--scale smoke,full] [--set k=v]... [--out DIR] "
+    "[--limit N] [--shard i/n] [--gpus N] [--isolated] [--dry-run] [--quiet]";
 static const char summary[] = "plans, runs and resumes an experiment, prints its table";
 static const char about[] = "plans, runs and resumes an experiment, prints its table\n\n"
                             "A list as a value multiplies into cells: --set "
@@ -20,7 +25,7 @@ static const char about[] = "plans, runs and resumes an experiment, prints its t
                             "failed or are missing, 75 stopped by a signal.";
 
 struct run_flags {
-    const char *scale, *out, *db, *shard, *model, *isa;
+    const char *scale, *out, *db, *shard, *gpus, *model, *isa;
     const char *precision, *backend, *seed, *width; /* short for --set */
     struct option_list set;
     int64_t limit, threads, kv_bytes;
@@ -53,6 +58,8 @@ static const struct option options[] = {
      "samples per cell at most; 0 takes all that the experiment names"},
     {"shard", OPTION_TEXT, offsetof(struct run_flags, shard), 0, 0, 0, NULL,
      "I/N: does part I of N, from 0; parts do not overlap"},
+    {"gpus", OPTION_TEXT, offsetof(struct run_flags, gpus), 0, 0, 0, NULL,
+     "N: GPUs of this host that work on it, each with a batch of --width; or all"},
     {"isolated", OPTION_BOOL, offsetof(struct run_flags, isolated), 0, 0, 1, NULL,
      "times: one cell at a time, warmed up, at least 5 repeats"},
     DB_ROW(struct run_flags, db, "results"),
@@ -78,6 +85,61 @@ static bool parse_shard(const char *text, int *shard, int *n_shards, struct err 
         *n_shards >= 1 && *shard < *n_shards)
         return true;
     return err_set(e, EXIT_USAGE, "--shard '%s': expected I/N with I from 0 to N - 1", text);
+}
+
+/* GPUs of this host. A child asks: a process that has spoken to the driver cannot fork workers. */
+static int count_gpus(struct err *e) {
+    struct {
+        int n;
+        struct err e;
+    } said = {0};
+    int ends[2];
+    if (pipe(ends) != 0)
+        return err_errno(e, EXIT_ENV, "--gpus: no pipe"), 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        said.n = cuda_device_count(&said.e);
+        _exit(write(ends[1], &said, sizeof said) != sizeof said);
+    }
+    close(ends[1]);
+    bool ok = child > 0 && read(ends[0], &said, sizeof said) == sizeof said;
+    close(ends[0]);
+    if (child > 0)
+        waitpid(child, NULL, 0);
+    if (!ok)
+        err_set(e, EXIT_ENV, "--gpus: the driver does not answer");
+    else if (!said.n)
+        err_set(e, said.e.code, "--gpus: %s", said.e.text);
+    return ok ? said.n : 0;
+}
+
+/* --gpus: workers, one a GPU; none where one GPU is enough for this process. */
+static bool parse_gpus(const struct run_flags *f, const char *backend, int *n_workers,
+                       struct err *e) {
+    bool all = f->gpus && !strcmp(f->gpus, "all");
+    *n_workers = 0;
+    if (!f->gpus)
+        return true;
+    size_t digits = strspn(f->gpus, "0123456789");
+    int n = all ? WORKERS_MAX : digits && digits < 4 && !f->gpus[digits] ? atoi(f->gpus) : 0;
+    if (n < 1 || n > WORKERS_MAX)
+        return err_set(e, EXIT_USAGE, "--gpus '%s': expected a number from 1 to %d, or all",
+                       f->gpus, WORKERS_MAX);
+    if (strcmp(backend, "cuda") != 0)
+        return err_set(e, EXIT_USAGE, "--gpus %s: expected --backend cuda", f->gpus);
+    if (f->isolated && (all || n > 1))
+        return err_set(e, EXIT_USAGE, "--gpus %s: --isolated times one GPU", f->gpus);
+    if (f->dry_run)
+        return true;
+    int count = count_gpus(e);
+    if (!count)
+        return false;
+    if (!all && n > count)
+        return err_set(e, EXIT_USAGE, "--gpus %d: this host has %d", n, count);
+    n = n < count ? n : count;
+    *n_workers = n > 1 ? n : 0;
+    return true;
 }
 
 /* The sets of the command line, and behind them the flags that are short for one. */
@@ -132,7 +194,8 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
     log_quiet(f->quiet);
     if (!f->dry_run) /* before the model loads: a signal then is as good as one later */
         stop_install();
-    int code = run_with_model(f, p, e);
+    bool ok = parse_gpus(f, experiment.backend, &p->n_workers, e);
+    int code = ok ? run_with_model(f, p, e) : e->code;
     experiment_free(&experiment);
     return code;
 }

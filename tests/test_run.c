@@ -208,6 +208,12 @@ static void test_run_command_line_mistakes_are_told_at_once(void **state) {
     runs_expect_words("--shard");
     runs_expect(RUN(db, "--shard", "-1/3"), EXIT_USAGE);
     runs_expect(RUN(db, "--limit", "-2"), EXIT_USAGE);
+    runs_expect(RUN(db, "--gpus", "2"), EXIT_USAGE);
+    runs_expect_words("--backend cuda");
+    runs_expect(RUN(db, "--gpus", "0", "--backend", "cuda"), EXIT_USAGE);
+    runs_expect_words("1 to 64, or all");
+    runs_expect(RUN(db, "--gpus", "all", "--backend", "cuda", "--isolated"), EXIT_USAGE);
+    runs_expect_words("--isolated");
     runs_expect(RUN(db, "--precision", "fp8"), EXIT_USAGE);
     runs_expect_words("precision");
     runs_expect(RUN(db, "--width", "65"), EXIT_USAGE);
