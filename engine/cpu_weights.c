@@ -106,6 +106,8 @@ bool cpu_weights_load(struct cpu_weights *out, const struct model *model,
                       const struct cpu_kernels *kernels, struct err *e) {
     const struct config *c = &model->config;
     struct loader l = {.model = model, .kernels = kernels, .e = e, .ok = true};
+    if (!model->weights)
+        return err_set(e, EXIT_USAGE, "%s: expected --backend cuda", model->path);
     *out = (struct cpu_weights){.layers = must_zalloc((size_t)c->n_layers, sizeof *out->layers)};
     for (int i = 0; i < c->n_layers; i++)
         load_layer(&l, &out->layers[i], i);

@@ -362,6 +362,13 @@ bool weights_read(const struct weights *w, const struct tensor *t, int64_t row, 
     return ok || err_in(e, "tensor '%.200s'", t->name);
 }
 
+bool weights_read_raw(const struct weights *w, const struct tensor *t, uint64_t offset, uint64_t n,
+                      void *out, struct err *e) {
+    CHECK(offset <= t->bytes && n <= t->bytes - offset);
+    return read_at(&w->files[t->file], t->offset + offset, out, n, e) ||
+           err_in(e, "tensor '%.200s'", t->name);
+}
+
 bool weights_hash(const struct weights *w, char out[HASH_HEX], struct err *e) {
     size_t digits = HASH_HEX - 1;
     char *all = must_alloc((size_t)w->n_files * digits + 1);

@@ -43,6 +43,10 @@ const struct tensor *weights_find(const struct weights *weights, const char *nam
 bool weights_read(const struct weights *weights, const struct tensor *tensor, int64_t row,
                   int64_t n_rows, float *out, struct err *e);
 
+/* Reads n bytes of a tensor from byte `offset` on, as they lie in the file, whatever its type. */
+bool weights_read_raw(const struct weights *weights, const struct tensor *tensor, uint64_t offset,
+                      uint64_t n, void *out, struct err *e);
+
 /* SHA-256 over the SHA-256 (as hex) of each file, in name order. */
 bool weights_hash(const struct weights *weights, char out[HASH_HEX], struct err *e);
 

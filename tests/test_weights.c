@@ -63,6 +63,10 @@ static void test_weights_lists_and_reads(void **state) {
     assert_true(weights_read(w, weights_find(w, "a"), 0, 1, out, &e));
     const uint8_t bytes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
     assert_memory_equal(out, bytes, 8);
+    uint8_t raw[6] = {0};
+    assert_true(weights_read_raw(w, weights_find(w, "i"), 3, 5, raw, &e)); /* any type, any place */
+    assert_memory_equal(raw, "\x13\x14\x15\x16\x17", 6);
+    assert_true(weights_read_raw(w, weights_find(w, "empty"), 0, 0, raw, &e));
     assert_true(weights_read(w, weights_find(w, "s"), 0, 1, out, &e));
     assert_memory_equal(out, "\x0c\x0d\x0e\x0f", 4);
     assert_true(weights_read(w, weights_find(w, "empty"), 0, 3, out, &e));
@@ -186,6 +190,10 @@ static void test_weights_reports_a_file_cut_in_use(void **state) {
     assert_false(weights_read(w, b, 0, 2, out, &e));
     assert_int_equal(e.code, EXIT_CONTENT);
     assert_non_null(strstr(e.text, "tensor 'b'"));
+    struct err raw = {0};
+    assert_true(weights_read_raw(w, b, 0, 2, out, &raw));
+    assert_false(weights_read_raw(w, b, 1, 3, out, &raw));
+    assert_string_equal(raw.text, e.text);
     assert_non_null(strstr(e.text, SINGLE));
     weights_close(w);
 }
