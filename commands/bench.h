@@ -1,0 +1,17 @@
+/* What the parts of `raas bench` share. */
+#pragma once
+
+#include "base/err.h"
+
+/* argv[0] is "bench", flags follow. Return the exit code, as a command's run does. */
+int bench_cpu(int argc, char **argv, struct err *e);
+int bench_gpu(int argc, char **argv, struct err *e);
+
+enum { BENCH_NUMBERS = 16 };
+struct bench_numbers {
+    int count, items[BENCH_NUMBERS]; /* ascending */
+};
+
+/* "1,8,32", each from 1 to max. EXIT_USAGE names the flag. */
+bool bench_parse_numbers(const char *text, const char *flag, int max, struct bench_numbers *out,
+                         struct err *e);
