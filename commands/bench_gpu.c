@@ -191,10 +191,13 @@ static void print_kernels(const struct bench_kernels *k, const struct bench_read
             "ratio", "us a step");
     for (int i = 0; i < k->count; i++) {
         const struct kernel_time *x = &k->items[i];
-        double rate = x->bytes / x->seconds;
-        fprintf(out, "%-24s %8d %9.2f %9.3f %8.0f %6.3f %9.1f\n", x->name, x->per_pass,
-                x->seconds * 1e6, x->bytes / 1e6, rate / 1e9, rate / d->read,
-                x->seconds * x->per_pass * 1e6);
+        fprintf(out, "%-24s %8d %9.2f ", x->name, x->per_pass, x->seconds * 1e6);
+        if (x->bytes > 0)
+            fprintf(out, "%9.3f %8.0f %6.3f", x->bytes / 1e6, x->bytes / x->seconds / 1e9,
+                    x->bytes / x->seconds / d->read);
+        else
+            fprintf(out, "%9s %8s %6s", "", "", "");
+        fprintf(out, " %9.1f\n", x->seconds * x->per_pass * 1e6);
         sum += x->seconds * x->per_pass;
     }
     if (k->count)
