@@ -200,8 +200,8 @@ static __global__ void __launch_bounds__(ENTER_THREADS)
             p.cache.live[first + i] = 0;
         }
     }
-    if (blockIdx.y == 0 && threadIdx.x == 0)
-        p.rows[index] = join->row;
+    if (blockIdx.y == 0 && threadIdx.x < sizeof(cuda_row) / 8)
+        ((uint64_t *)(p.rows + index))[threadIdx.x] = ((const uint64_t *)&join->row)[threadIdx.x];
 }
 
 void cuda_enter(const struct cuda_pass *p, const struct cuda_join *joins, int32_t n,
