@@ -9,12 +9,12 @@
  * - A fragment is a 16 x 16 tile of bf16: 32 lanes x 16 bytes. Element (r, c) lies in lane
  *   (r % 8) * 4 + (c % 8) / 2, word (r / 8) + 2 * (c / 8) of the lane's four, half c % 2.
  * - A weight matrix [n, k] (cuda_matrix): k is cut into SEGMENTS equal segments of `segment` inputs
- *   (a multiple of 16, the last ones padded with zeros). Fragments lie as
- *   [ceil(n / 16)][SEGMENTS][segment / 16].
+ *   (a multiple of 16, the last ones padded with zeros), a segment into chunks of 64 inputs (the
+ *   last may be shorter). Fragments lie as [ceil(n / 128)][SEGMENTS][chunks][8][fragments of the
+ *   chunk]: the chunk of a tile of 128 outputs is one piece of memory, and so is each of its rows.
  * - Activations (cuda_acts): [chunks of all segments][rows][64] bf16. A segment has
- *   ceil(segment / 64) chunks of its own. In the 128 bytes of a row the four blocks of 16 inputs
- *   stand at places block ^ (row % 4); inside a block input i stands at
- *   (i % 8) / 2 * 4 + i / 8 * 2 + i % 2 (acts_at below).
+ *   ceil(segment / 64) chunks of its own. In the 128 bytes of a row the eight groups of 8 inputs
+ *   stand at places group ^ (row % 8), so that eight rows of a group lie in different banks.
  * - A page of the cache: keys as head_size / 16 fragments of (slot, dim), then values as
  *   head_size / 16 fragments of (dim, slot). head_size is padded to 32, 64, 128 or 256 with zeros
  *   (cuda_shape.cache_head). */
@@ -57,7 +57,7 @@ struct cuda_matrix { /* y[m][r] = sum_k x[m][k] w[r][k] */
 };
 /* Bytes of cuda_matrix.data. */
 static inline size_t cuda_matrix_bytes(int32_t n, int32_t segment) {
-    return (size_t)((n + 15) / 16) * CUDA_SEGMENTS * (size_t)segment * 16 * 2;
+    return (size_t)((n + 127) / 128) * CUDA_SEGMENTS * (size_t)segment * 128 * 2;
 }
 static inline int32_t cuda_segment(int32_t k) {
     return (k + CUDA_SEGMENTS * 16 - 1) / (CUDA_SEGMENTS * 16) * 16;
@@ -67,12 +67,16 @@ static inline int32_t cuda_segment(int32_t k) {
 CUDA_FN int32_t fragment_at(int32_t r, int32_t c) {
     return ((r % 8) * 4 + (c % 8) / 2) * 8 + (r / 8 + 2 * (c / 8)) * 2 + c % 2;
 }
-/* Where element (r, k) of a packed matrix lies. */
+/* Where fragment (row of fragments, column of fragments) of a packed matrix begins. */
+CUDA_FN size_t matrix_fragment(int32_t segment, int32_t row, int32_t column) {
+    int32_t all = segment / 16, i = column % all, first = i / 4 * 4;
+    int32_t wide = all - first < 4 ? all - first : 4; /* of its chunk */
+    size_t part = (size_t)(row / 8) * CUDA_SEGMENTS + (size_t)(column / all);
+    return ((part * (size_t)all + (size_t)first) * 8 + (size_t)(row % 8 * wide + i - first)) * 256;
+}
+/* Where element (r, k) lies. */
 CUDA_FN size_t matrix_at(int32_t segment, int32_t r, int32_t k) {
-    int32_t s = k / segment, i = k % segment;
-    size_t fragment =
-        ((size_t)(r / 16) * CUDA_SEGMENTS + (size_t)s) * (size_t)(segment / 16) + (size_t)(i / 16);
-    return fragment * 256 + (size_t)fragment_at(r % 16, i % 16);
+    return matrix_fragment(segment, r / 16, k / 16) + (size_t)fragment_at(r % 16, k % 16);
 }
 
 struct cuda_acts {
@@ -82,10 +86,10 @@ struct cuda_acts {
     int32_t chunks;  /* of a segment: ceil(segment / 64) */
 };
 CUDA_FN size_t acts_at(struct cuda_acts a, int32_t row, int32_t k) {
-    int32_t s = k / a.segment, i = k % a.segment, b = i / 16 % 4, j = i % 16;
-    size_t chunk = (size_t)s * (size_t)a.chunks + (size_t)(i / 64);
+    int32_t i = k % a.segment;
+    size_t chunk = (size_t)(k / a.segment) * (size_t)a.chunks + (size_t)(i / 64);
     return (chunk * (size_t)a.rows + (size_t)row) * 64 +
-           (size_t)((b ^ (row % 4)) * 16 + (j % 8) / 2 * 4 + j / 8 * 2 + j % 2);
+           (size_t)((i % 64 / 8 ^ (row % 8)) * 8 + i % 8);
 }
 
 /* --- the cache ---------------------------------------------------------------------------- */
@@ -241,7 +245,7 @@ struct cuda_product {
     int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64 or a multiple of 128 */
     float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
     float *part;               /* partial sums: cuda_product_part_bytes */
-    int32_t *arrived;          /* counters [multiprocessors], zero between launches */
+    int32_t *arrived;          /* counters [8 * multiprocessors], zero between launches */
 };
 /* A row's result is the same in every width, at every place. */
 void cuda_product_run(const struct cuda_product *p, cudaStream_t stream);

@@ -96,7 +96,7 @@ static void plan_batch(struct cuda *b, struct layout *l) {
     add_acts(l, &b->acts_q, b->padded, s->n_heads * s->head_size);
     add_acts(l, &b->acts_ffn, b->padded, c->ffn);
     add(l, &b->logits, rows * (size_t)c->vocab * f);
-    add(l, &b->arrived, 1024 * sizeof *b->arrived);
+    add(l, &b->arrived, 8 * 512 * sizeof *b->arrived);
     add(l, &b->forced, (size_t)b->width * (size_t)b->params.max_total * sizeof *b->forced);
     add(l, &b->sampling, cuda_sample_bytes(b->width));
     add(l, &b->report, rows * sizeof *b->report);

@@ -82,7 +82,7 @@ static struct setup make(int n, int k, uint64_t seed) {
     }
     s.part = gpu_alloc(part + 16);
     s.rms = gpu_alloc(STRIDE * sizeof(float));
-    int32_t zero[1024] = {0};
+    int32_t zero[8 * 512] = {0};
     s.arrived = gpu_copy_in(zero, sizeof zero);
     return s;
 }

@@ -68,6 +68,27 @@ template <typename... P, typename... A>
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
 }
 
+/* Loads from shared memory that stay where they stand: in front of what they feed. */
+[[maybe_unused]] static __device__ __forceinline__ uint4 load_shared4(const void *p) {
+    uint4 x;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "r"((uint32_t)__cvta_generic_to_shared(p)));
+    return x;
+}
+/* B fragments of 8 rows, or of 16: lane l names the 16 bytes (group of 8 inputs l / 8 % 2) of row
+ * l % 8 (and of its partner 8 rows on from lane 16 on). */
+[[maybe_unused]] static __device__ __forceinline__ void load_matrices(const void *p, uint2 *b) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(b->x), "=r"(b->y)
+                 : "r"((uint32_t)__cvta_generic_to_shared(p)));
+}
+[[maybe_unused]] static __device__ __forceinline__ void load_matrices4(const void *p, uint2 *b) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0].x), "=r"(b[0].y), "=r"(b[1].x), "=r"(b[1].y)
+                 : "r"((uint32_t)__cvta_generic_to_shared(p)));
+}
+
 /* --- reductions in a fixed order ------------------------------------------------------------ */
 
 [[maybe_unused]] static __device__ __forceinline__ float warp_sum(float x) {

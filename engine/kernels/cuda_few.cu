@@ -8,12 +8,14 @@
 #include "engine/kernels/cuda_ring.cuh"
 
 enum { STAGES = 6, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
-enum { COPIER = WARPS, NORMER, THREADS = 32 * (NORMER + 1) };                   /* other warps */
+/* Behind them: two warps that copy weights, one that copies activations, one that sums squares. */
+enum { COPIERS = 2, ACTS_WARP = WARPS + COPIERS, NORM_WARP, THREADS = 32 * (NORM_WARP + 1) };
 
-struct few_shared {
-    uint16_t ring[STAGES][STAGE];
+template <int ROWS> struct few_shared {
+    uint16_t weights[STAGES][STAGE];
+    uint16_t acts[STAGES][CUDA_SEGMENTS][ROWS * 64];
     float sums[2][CUDA_SEGMENTS][128];
-    float rms[4];
+    float rms[ROWS];
     uint64_t full[STAGES], empty[STAGES], normed;
 };
 
@@ -24,43 +26,80 @@ static __device__ __forceinline__ int fragments_of(const cuda_product &p, int c)
     return min(4, p.w.segment / 16 - 4 * c);
 }
 
-static __device__ void copy_weights(const cuda_product &p, few_shared &s, int lane) {
-    ring_place at = {0, 0};
-    const int fragments = p.w.segment / 16;
-    for (int tile = blockIdx.x; tile < tiles_of(p); tile += gridDim.x)
-        for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
-            int bytes = fragments_of(p, c) * 512;
-            barrier_wait(&s.empty[at.stage], at.round ^ 1);
-            copy_expect(&s.full[at.stage], CUDA_SEGMENTS * bytes, lane);
-            for (int seg = 0; seg < CUDA_SEGMENTS; seg++)
-                if (copies_piece(lane, seg))
-                    copy_piece(s.ring[at.stage] + seg * PIECE,
-                               p.w.data +
-                                   (((size_t)tile * CUDA_SEGMENTS + seg) * fragments + 4 * c) * 256,
-                               bytes, &s.full[at.stage], true);
-            copy_done(&s.full[at.stage]);
-        }
-}
+/* --- copying: a stage is chunk c of all segments of a tile ----------------------------------- */
 
-/* The B fragments of two segments' chunk c: lane n * 4 + j holds four inputs of row n. */
-template <int ROWS>
-static __device__ __forceinline__ void load_acts(const cuda_acts &a, int warp, int c, int lane,
-                                                 uint2 (*out)[4]) {
-    const int row = lane / 4, j = lane % 4;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const size_t chunk = (size_t)(2 * warp + i) * a.chunks + c;
-        const uint16_t *from = a.data + (chunk * a.rows + row) * 64 + j * 4;
-#pragma unroll
-        for (int b = 0; b < 4; b++)
-            out[i][b] = row < ROWS ? __ldcg((const uint2 *)(from + (b ^ (row % 4)) * 16))
-                                   : make_uint2(0, 0);
+/* Steps through the chunks of a block's tiles. */
+struct cursor {
+    int tile, chunk, chunks;
+    __device__ void next() {
+        if (++chunk == chunks)
+            chunk = 0, tile += gridDim.x;
     }
+};
+
+template <int ROWS> struct copier {
+    const cuda_product &p;
+    few_shared<ROWS> &s;
+    int lane, first; /* segment of this warp */
+
+    __device__ int stages() const {
+        const int mine = (tiles_of(p) - (int)blockIdx.x + (int)gridDim.x - 1) / (int)gridDim.x;
+        return mine * p.acts.chunks;
+    }
+    __device__ void weights(const cursor &k, int stage) const {
+        const int mine = CUDA_SEGMENTS / COPIERS, n = fragments_of(p, k.chunk);
+        const size_t fragments = p.w.segment / 16 * 8; /* of a tile of 128 and a segment */
+        copy_expect(&s.full[stage], mine * n * 512, lane);
+        for (int i = piece_first(lane); i < mine; i += PIECE_STEP) {
+            const size_t part = (size_t)(k.tile / 8) * CUDA_SEGMENTS + first + i;
+            const size_t at = part * fragments + 32 * k.chunk + k.tile % 8 * n;
+            copy_piece(s.weights[stage] + (first + i) * PIECE, p.w.data + at * 256, n * 512,
+                       &s.full[stage], true);
+        }
+        copy_done(&s.full[stage]);
+    }
+    /* Weights do not wait for the kernel before. */
+    __device__ void run_weights() const {
+        ring_place at = {0, 0};
+        cursor k = {(int)blockIdx.x, 0, p.acts.chunks};
+        for (int i = stages(); i > 0; i--, k.next(), ring_next<STAGES>(&at)) {
+            barrier_wait(&s.empty[at.stage], at.round ^ 1);
+            weights(k, at.stage);
+        }
+    }
+    /* 16 bytes a lane. */
+    __device__ void run_acts() const {
+        ring_place at = {0, 0};
+        cursor k = {(int)blockIdx.x, 0, p.acts.chunks};
+        for (int i = stages(); i > 0; i--, k.next(), ring_next<STAGES>(&at)) {
+            barrier_wait(&s.empty[at.stage], at.round ^ 1);
+            char *to = (char *)s.acts[at.stage];
+            for (int j = lane; j < CUDA_SEGMENTS * ROWS * 8; j += 32) {
+                const size_t chunk = (size_t)(j / (ROWS * 8)) * p.acts.chunks + k.chunk;
+                const uint16_t *from = p.acts.data + chunk * p.acts.rows * 64;
+                copy_word(to + j * 16, from + j % (ROWS * 8) * 8);
+            }
+            copy_words_done(&s.full[at.stage]);
+        }
+    }
+};
+
+/* --- computing ------------------------------------------------------------------------------ */
+
+/* B fragment f of a chunk: lane n * 4 + j holds four inputs of row n. */
+template <int ROWS>
+static __device__ __forceinline__ uint2 acts_fragment(const uint16_t *chunk, int f, int lane) {
+    const int row = lane / 4;
+    const uint16_t *at = chunk + row * 64 + lane % 4 * 2;
+    if (row >= ROWS)
+        return make_uint2(0, 0);
+    return make_uint2(*(const uint32_t *)(at + (2 * f ^ row) * 8),
+                      *(const uint32_t *)(at + ((2 * f + 1) ^ row) * 8));
 }
 
 /* Thread e finishes element (r = e % 16, row = e / 16) of the tile. */
 template <int ROWS>
-static __device__ __forceinline__ void finish_tile(const cuda_product &p, const few_shared &s,
+static __device__ __forceinline__ void finish_tile(const cuda_product &p, const few_shared<ROWS> &s,
                                                    const float (*sums)[128], int tile, int e,
                                                    float x) {
     const int r = e % 16, row = e / 16;
@@ -85,27 +124,26 @@ static __device__ __forceinline__ void finish_tile(const cuda_product &p, const 
 }
 
 template <int ROWS>
-static __device__ void compute(const cuda_product &p, few_shared &s, int warp, int lane) {
+static __device__ void compute(const cuda_product &p, few_shared<ROWS> &s, int warp, int lane) {
     ring_place at = {0, 0};
-    uint2 acts[2][4], next[2][4];
     const int e = warp * 32 + lane;
     bool normed = p.epilogue == CUDA_RESIDUAL;
-    load_acts<ROWS>(p.acts, warp, 0, lane, next);
     for (int tile = blockIdx.x, turn = 0; tile < tiles_of(p); tile += gridDim.x, turn ^= 1) {
         float sum[2][4] = {}, x = 0;
         if (p.epilogue == CUDA_RESIDUAL && e / 16 < ROWS)
             x = load_residual(p, e / 16, tile * 16 + e % 16);
         for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
-            memcpy(acts, next, sizeof acts);
-            load_acts<ROWS>(p.acts, warp, c + 1 < p.acts.chunks ? c + 1 : 0, lane, next);
             const int n = fragments_of(p, c);
-            const uint16_t *stage = s.ring[at.stage] + 2 * warp * PIECE + lane * 8;
+            const uint16_t *weights = s.weights[at.stage] + 2 * warp * PIECE + lane * 8;
+            const uint16_t *acts = s.acts[at.stage][2 * warp];
             barrier_wait(&s.full[at.stage], at.round);
 #pragma unroll
             for (int f = 0; f < 4; f++)
                 if (f < n) {
-                    mma(sum[0], *(const uint4 *)(stage + f * 256), acts[0][f]);
-                    mma(sum[1], *(const uint4 *)(stage + PIECE + f * 256), acts[1][f]);
+                    mma(sum[0], *(const uint4 *)(weights + f * 256),
+                        acts_fragment<ROWS>(acts, f, lane));
+                    mma(sum[1], *(const uint4 *)(weights + PIECE + f * 256),
+                        acts_fragment<ROWS>(acts + ROWS * 64, f, lane));
                 }
             __syncwarp();
             if (lane == 0)
@@ -125,7 +163,7 @@ static __device__ void compute(const cuda_product &p, few_shared &s, int warp, i
 }
 
 template <int ROWS>
-static __device__ void compute_rms(const cuda_product &p, few_shared &s, int lane) {
+static __device__ void compute_rms(const cuda_product &p, few_shared<ROWS> &s, int lane) {
     if (p.epilogue != CUDA_RESIDUAL)
         for (int row = 0; row < ROWS; row++) {
             float rms = row_rms(p, row, lane);
@@ -139,29 +177,31 @@ static __device__ void compute_rms(const cuda_product &p, few_shared &s, int lan
 template <int ROWS>
 __global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_product p) {
     extern __shared__ __align__(128) char memory[];
-    few_shared &s = *(few_shared *)memory;
+    few_shared<ROWS> &s = *(few_shared<ROWS> *)memory;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++)
-            barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], WARPS);
+            barrier_init(&s.full[i], COPIERS * COPY_ARRIVALS + 32),
+                barrier_init(&s.empty[i], WARPS);
         barrier_init(&s.normed, 1);
     }
     barrier_init_done();
     pdl_launch();
-    if (warp == COPIER) {
-        copy_weights(p, s, lane);
-        pdl_wait();
-        return;
-    }
+    const int segment = (warp - WARPS) * (CUDA_SEGMENTS / COPIERS);
+    const copier<ROWS> copy = {p, s, lane, segment};
+    if (warp >= WARPS && warp < ACTS_WARP)
+        copy.run_weights();
     pdl_wait();
-    if (warp == NORMER)
+    if (warp == ACTS_WARP)
+        copy.run_acts();
+    else if (warp == NORM_WARP)
         compute_rms<ROWS>(p, s, lane);
-    else
+    else if (warp < WARPS)
         compute<ROWS>(p, s, warp, lane);
 }
 
 template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cudaStream_t stream) {
-    launch(k_few<ROWS>, dim3(blocks), dim3(THREADS), sizeof(few_shared), stream, *p);
+    launch(k_few<ROWS>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS>), stream, *p);
 }
 
 void product_few(const cuda_product *p, cudaStream_t stream) {

@@ -2,19 +2,18 @@
 #include "engine/cuda_glue.h"
 #include "engine/kernels/cuda_common.cuh"
 
-/* pairs: row of `from`, row of `to`. Activations move in pieces of 16 dims. */
+/* pairs: row of `from`, row of `to`. Activations move in groups of 8 dims. */
 __global__ void k_gather(const cuda_acts from, const float *squares_from, int stride_from,
                          const cuda_acts to, float *squares_to, int stride_to, int dim,
                          const int32_t *pairs) {
     pdl_launch();
     pdl_wait();
     const int source = pairs[2 * blockIdx.x], target = pairs[2 * blockIdx.x + 1];
-    for (int i = threadIdx.x; i < (dim + 15) / 16; i += blockDim.x) {
-        const uint4 *a = (const uint4 *)(from.data + acts_at(from, source, 16 * i));
-        uint4 *b = (uint4 *)(to.data + acts_at(to, target, 16 * i));
-        b[0] = a[0], b[1] = a[1];
+    for (int i = threadIdx.x; i < (dim + 7) / 8; i += blockDim.x)
+        *(uint4 *)(to.data + acts_at(to, target, 8 * i)) =
+            *(const uint4 *)(from.data + acts_at(from, source, 8 * i));
+    for (int i = threadIdx.x; i < (dim + 15) / 16; i += blockDim.x)
         squares_to[(size_t)i * stride_to + target] = squares_from[(size_t)i * stride_from + source];
-    }
 }
 
 /* The ring is pinned memory of the host: plain stores reach it before the pass's event. */

@@ -14,18 +14,17 @@ enum { TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements */
 template <int NT, int WN> struct many {
     enum { ROWS = 8 * NT * WN, WARPS = 4 * WN, THREADS = 32 * WARPS };
     /* up to 64 rows, two products' rings fit on a multiprocessor */
-    enum { STAGES = WN > 1 ? 6 : NT <= 2 ? 6 : NT <= 4 ? 5 : 4 };
+    enum { STAGES = ROWS <= 16 || ROWS > 64 ? 6 : ROWS <= 32 ? 5 : 4 };
     struct shared {
         uint16_t weights[STAGES][TILE * PIECE];
         uint16_t acts[STAGES][ROWS * 64];
-        float rms[ROWS], squares[4][ROWS];
+        float rms[ROWS], squares[WARPS][ROWS];
         uint64_t full[STAGES], empty[STAGES];
-        int last;
     };
 };
 
 /* The shares of a product. Cutting pays where many blocks would have nothing to do, and k is long.
- */
+ * What is cut comes first, so that the last sums are added while whole items are copied. */
 struct shares {
     int blocks, items, row_blocks, whole, cut; /* whole: of every block; cut: items */
 };
@@ -41,27 +40,27 @@ CUDA_FN shares share_out(int n, int segment, int row_blocks, int blocks) {
 /* What one block does, one segment after the other: step i of `steps`. */
 struct walk {
     shares s;
-    int block, from, steps; /* from: its first segment among those of the cut items */
+    int block, from, cut, steps; /* its first segment among those of the cut items; how many */
 };
 struct place {
     int tile, row_block, segment;
     int cut; /* index among the cut items, -1 for a whole one */
 };
 static __device__ __forceinline__ walk walk_of(const shares &s, int block) {
-    walk w = {s, block, block * s.cut * CUDA_SEGMENTS / s.blocks, 0};
-    w.steps = (block + 1) * s.cut * CUDA_SEGMENTS / s.blocks - w.from;
+    walk w = {s, block, block * s.cut * CUDA_SEGMENTS / s.blocks, 0, 0};
+    w.cut = (block + 1) * s.cut * CUDA_SEGMENTS / s.blocks - w.from;
+    w.steps = w.cut;
     for (int i = 0; i < s.whole; i++)
-        w.steps += i * s.blocks + block < s.items ? CUDA_SEGMENTS : 0;
+        w.steps += i * s.blocks + block < s.items - s.cut ? CUDA_SEGMENTS : 0;
     return w;
 }
 static __device__ __forceinline__ place place_of(const walk &w, int i) {
-    const int cut = i - w.s.whole * CUDA_SEGMENTS;
-    int item = i / CUDA_SEGMENTS * w.s.blocks + w.block;
-    place p = {0, 0, i % CUDA_SEGMENTS, -1};
-    if (cut >= 0 && w.s.cut) {
-        p.cut = (w.from + cut) / CUDA_SEGMENTS;
-        p.segment = (w.from + cut) % CUDA_SEGMENTS;
-        item = w.s.whole * w.s.blocks + p.cut;
+    int item = (i - w.cut) / CUDA_SEGMENTS * w.s.blocks + w.block;
+    place p = {0, 0, (i - w.cut) % CUDA_SEGMENTS, -1};
+    if (i < w.cut) {
+        p.cut = (w.from + i) / CUDA_SEGMENTS;
+        p.segment = (w.from + i) % CUDA_SEGMENTS;
+        item = w.s.items - w.s.cut + p.cut;
     }
     p.tile = item / w.s.row_blocks, p.row_block = item % w.s.row_blocks;
     return p;
@@ -69,10 +68,6 @@ static __device__ __forceinline__ place place_of(const walk &w, int i) {
 
 static __device__ __forceinline__ int fragments_of(const cuda_product &p, int c) {
     return min(4, p.w.segment / 16 - 4 * c);
-}
-/* Fragment rows that a tile has: 8, fewer in the last. */
-static __device__ __forceinline__ int height_of(const cuda_product &p, int tile) {
-    return min((int)TILE, (p.w.n + 15) / 16 - tile * TILE);
 }
 
 /* --- copying -------------------------------------------------------------------------------- */
@@ -102,20 +97,18 @@ template <int NT, int WN> struct copier {
     int lane;
 
     __device__ void weights(const cursor &k, int stage) const {
-        const int height = height_of(p, k.at.tile), all = p.w.segment / 16;
-        const int bytes = fragments_of(p, k.chunk) * 512;
-        copy_expect(&s.full[stage], height * bytes + size::ROWS * 128, lane);
-        for (int r = 0; r < height; r++)
-            if (copies_piece(lane, r)) {
-                size_t row = (size_t)(k.at.tile * TILE + r) * CUDA_SEGMENTS + k.at.segment;
-                copy_piece(s.weights[stage] + r * PIECE, p.w.data + (row * all + 4 * k.chunk) * 256,
-                           bytes, &s.full[stage], w.s.row_blocks == 1);
-            }
+        const int bytes = TILE * fragments_of(p, k.chunk) * 512;
+        const size_t part = (size_t)k.at.tile * CUDA_SEGMENTS + k.at.segment;
+        const size_t at = part * (p.w.segment / 16 * TILE) + 4 * TILE * k.chunk;
+        copy_expect(&s.full[stage], bytes + size::ROWS * 128, lane);
+        if (PIECE_STEP == 1 || lane == 0)
+            copy_piece(s.weights[stage], p.w.data + at * 256, bytes, &s.full[stage],
+                       w.s.row_blocks == 1);
     }
     __device__ void acts(const cursor &k, int stage) const {
         const size_t chunk = (size_t)k.at.segment * p.acts.chunks + k.chunk;
         const size_t row = chunk * p.acts.rows + (size_t)k.at.row_block * size::ROWS;
-        if (copies_piece(lane, TILE))
+        if (PIECE_STEP == 1 || lane == 0)
             copy_piece(s.acts[stage], p.acts.data + row * 64, size::ROWS * 128, &s.full[stage],
                        false);
         copy_done(&s.full[stage]);
@@ -150,23 +143,48 @@ template <int NT, int WN> struct computer {
 
     __device__ int first_column() const { return warp / 4 * NT * 8; } /* of its rows in the block */
 
-    __device__ void chunk(int stage, int n) {
-        const uint16_t *a = s.weights[stage] + warp % 4 * 2 * PIECE + lane * 8;
-        const int row = lane / 4, swizzle = row % 4;
-        const uint16_t *b = s.acts[stage] + (first_column() + row) * 64 + lane % 4 * 4;
+    /* Operands of fragment f of the n that a chunk has along k. */
+    struct operands {
+        uint4 a[2];
+        uint2 b[NT];
+    };
+    __device__ __forceinline__ void load(operands &o, int stage, int n, int f) {
+        const uint16_t *a = s.weights[stage] + (warp % 4 * 2 * n + f) * 256 + lane * 8;
+        const int group = (2 * f + lane / 8 % 2) ^ (lane % 8);
+        const uint16_t *b =
+            s.acts[stage] + (first_column() + lane / 16 % NT * 8 + lane % 8) * 64 + group * 8;
+        o.a[0] = load_shared4(a), o.a[1] = load_shared4(a + n * 256);
+        if (NT == 1)
+            load_matrices(b, o.b);
+        else
 #pragma unroll
-        for (int f = 0; f < 4; f++)
-            if (f < n) {
-                const uint4 a0 = *(const uint4 *)(a + f * 256);
-                const uint4 a1 = *(const uint4 *)(a + PIECE + f * 256);
-                const uint16_t *at = b + (f ^ swizzle) * 16;
+            for (int t = 0; t < NT; t += 2)
+                load_matrices4(b + t * 8 * 64, o.b + t);
+    }
+    __device__ __forceinline__ void multiply(const operands &o) {
 #pragma unroll
-                for (int t = 0; t < NT; t++) {
-                    const uint2 x = *(const uint2 *)(at + t * 8 * 64);
-                    mma(sum[0][t], a0, x);
-                    mma(sum[1][t], a1, x);
-                }
-            }
+        for (int t = 0; t < NT; t++) {
+            mma(sum[0][t], o.a[0], o.b[t]);
+            mma(sum[1][t], o.a[1], o.b[t]);
+        }
+    }
+    /* The next operands are on their way while these are multiplied. */
+    __device__ __forceinline__ void whole_chunk(int stage) {
+        operands o[2];
+        load(o[0], stage, 4, 0);
+#pragma unroll
+        for (int f = 0; f < 4; f++) {
+            if (f < 3)
+                load(o[(f + 1) % 2], stage, 4, f + 1);
+            multiply(o[f % 2]);
+        }
+    }
+    __device__ __forceinline__ void short_chunk(int stage, int n) {
+        for (int f = 0; f < n; f++) {
+            operands o;
+            load(o, stage, n, f);
+            multiply(o);
+        }
     }
 
     /* Partial sums of a segment of a cut item lie as the registers do. */
@@ -194,34 +212,50 @@ template <int NT, int WN> struct computer {
                 }
     }
 
-    /* Whether this block, having stored `stored` segments of a cut item, is the last one. */
+    /* Whether this warp, having stored `stored` segments of its part of a cut item, is the last:
+     * the same warp of all blocks holds the same elements. */
     __device__ bool is_last(int cut, int stored) {
-        __threadfence();
-        sync_some(size::THREADS);
-        if (threadIdx.x == 0) {
-            s.last = atomicAdd(p.arrived + cut, stored) + stored == CUDA_SEGMENTS;
-            if (s.last)
-                p.arrived[cut] = 0;
+        int last = 0;
+        __syncwarp();
+        if (lane == 0) {
+            int32_t *arrived = p.arrived + cut * size::WARPS + warp;
+            __threadfence();
+            last = atomicAdd(arrived, stored) + stored == CUDA_SEGMENTS;
+            if (last)
+                *arrived = 0;
             __threadfence();
         }
-        sync_some(size::THREADS);
-        return s.last;
+        return __shfl_sync(~0u, last, 0);
     }
 
-    /* Rows of a narrow product: thread (row, w) adds for j = w, w + 4, ..., 28 + w. */
+    /* Rows of a narrow product: thread (row, w) adds for j = w, w + WARPS, ... */
     __device__ void compute_rms() {
+        enum { EACH = 32 / size::WARPS };
         for (int row = lane; row < size::ROWS; row += 32) {
-            float sum[8];
+            float sum[EACH];
 #pragma unroll
-            for (int i = 0; i < 8; i++)
-                sum[i] = lane_squares(p, row, warp % 4 + 4 * i);
-            s.squares[warp % 4][row] =
-                ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            for (int i = 0; i < EACH; i++)
+                sum[i] = lane_squares(p, row, warp + size::WARPS * i);
+#pragma unroll
+            for (int k = EACH / 2; k; k /= 2)
+#pragma unroll
+                for (int i = 0; i < k; i++)
+                    sum[i] += sum[i + k];
+            s.squares[warp][row] = sum[0];
         }
         sync_some(size::THREADS);
-        for (int row = threadIdx.x; row < size::ROWS; row += size::THREADS)
-            s.rms[row] = rms_from(p, (s.squares[0][row] + s.squares[2][row]) +
-                                         (s.squares[1][row] + s.squares[3][row]));
+        for (int row = threadIdx.x; row < size::ROWS; row += size::THREADS) {
+            float sum[size::WARPS];
+#pragma unroll
+            for (int i = 0; i < size::WARPS; i++)
+                sum[i] = s.squares[i][row];
+#pragma unroll
+            for (int k = size::WARPS / 2; k; k /= 2)
+#pragma unroll
+                for (int i = 0; i < k; i++)
+                    sum[i] += sum[i + k];
+            s.rms[row] = rms_from(p, sum[0]);
+        }
         sync_some(size::THREADS);
     }
     __device__ void load_rms(int row_block) {
@@ -275,12 +309,16 @@ template <int NT, int WN> struct computer {
             memset(sum, 0, sizeof sum);
             for (int c = 0; c < p.acts.chunks; c++, ring_next<size::STAGES>(&at)) {
                 barrier_wait(&s.full[at.stage], at.round);
-                chunk(at.stage, fragments_of(p, c));
+                const int n = fragments_of(p, c);
+                if (n == 4) /* nearly always */
+                    whole_chunk(at.stage);
+                else
+                    short_chunk(at.stage, n);
                 __syncwarp();
                 if (lane == 0)
                     barrier_arrive(&s.empty[at.stage]);
             }
-            const bool ends = i + 1 == w.steps || here.segment + 1 == CUDA_SEGMENTS;
+            const bool ends = i + 1 == w.cut || here.segment + 1 == CUDA_SEGMENTS;
             if (here.cut >= 0) {
                 store_part(here);
                 if (!ends || !is_last(here.cut, 1 + count_before(i)))
@@ -300,9 +338,7 @@ template <int NT, int WN> struct computer {
         }
     }
     /* Segments of step i's cut item that this block took before it. */
-    __device__ int count_before(int i) const {
-        return min(place_of(w, i).segment, i - w.s.whole * CUDA_SEGMENTS);
-    }
+    __device__ int count_before(int i) const { return min(place_of(w, i).segment, i); }
 };
 
 template <int NT, int WN>
@@ -352,11 +388,11 @@ void product_many(const cuda_product *p, cudaStream_t stream) {
     if (p->rows == 8)
         launch_many<1, 1>(p, stream);
     else if (p->rows == 16)
-        launch_many<2, 1>(p, stream);
+        launch_many<1, 2>(p, stream);
     else if (p->rows == 32)
-        launch_many<4, 1>(p, stream);
+        launch_many<2, 2>(p, stream);
     else if (p->rows == 64)
-        launch_many<8, 1>(p, stream);
+        launch_many<4, 2>(p, stream);
     else {
         if (p->rms && p->epilogue != CUDA_RESIDUAL)
             launch(k_rms, dim3((p->rows + 7) / 8), dim3(256), 0, stream, *p, (float *)p->rms);

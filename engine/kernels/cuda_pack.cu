@@ -99,7 +99,7 @@ static __global__ void __launch_bounds__(THREADS) k_pack(const packing p) {
         const uint32_t d = *(const uint32_t *)&tile[r][f * 16 + c + 8];
         const uint32_t e = *(const uint32_t *)&tile[r + 8][f * 16 + c + 8];
         uint32_t *to =
-            (uint32_t *)p.data + ((size_t)fragment_row * all + fragment) * 128 + lane * 4;
+            (uint32_t *)(p.data + matrix_fragment(p.segment, fragment_row, fragment)) + lane * 4;
         if (low && high)
             *(uint4 *)to = make_uint4(a, b, d, e);
         else if (low)

@@ -68,7 +68,19 @@ enum { COPY_ARRIVALS = 32 };
 #endif
 }
 
-/* One piece of a stage (a multiple of 16 bytes). Bulk: by one lane; else by all lanes. */
+/* 16 bytes by each lane, and after the words of a stage an arrival of each lane when they are
+ * there.
+ */
+[[maybe_unused]] static __device__ __forceinline__ void copy_word(void *to, const void *from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
+                 : "memory");
+}
+[[maybe_unused]] static __device__ __forceinline__ void copy_words_done(uint64_t *barrier) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(barrier))
+                 : "memory");
+}
+
+/* One piece of a stage (a multiple of 16 bytes). once: nothing else will read it. */
 [[maybe_unused]] static __device__ __forceinline__ void
 copy_piece(void *to, const void *from, int bytes, uint64_t *barrier, bool once) {
 #if __CUDA_ARCH__ >= 900
@@ -85,27 +97,27 @@ copy_piece(void *to, const void *from, int bytes, uint64_t *barrier, bool once) 
                      : "memory");
 #else
     for (int i = (int)(threadIdx.x % 32) * 16; i < bytes; i += 32 * 16)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + i),
-                     "l"((const char *)from + i)
-                     : "memory");
+        copy_word((char *)to + i, (const char *)from + i);
 #endif
 }
 
 /* After the copies of a stage, by the whole copying warp. */
 [[maybe_unused]] static __device__ __forceinline__ void copy_done(uint64_t *barrier) {
 #if __CUDA_ARCH__ < 900
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(barrier))
-                 : "memory");
+    copy_words_done(barrier);
 #endif
 }
 
-/* Which lane issues piece i: each its own on compute capability 9, all together before. */
-[[maybe_unused]] static __device__ __forceinline__ bool copies_piece(int lane, int i) {
+/* The pieces of a stage that a lane issues: i = piece_first(lane); i < n; i += PIECE_STEP. On
+ * compute capability 9 every lane has its own, and all go out with one instruction; before, all
+ * lanes work on each. */
 #if __CUDA_ARCH__ >= 900
-    return lane == i;
+enum { PIECE_STEP = 32 };
 #else
-    return true;
+enum { PIECE_STEP = 1 };
 #endif
+[[maybe_unused]] static __device__ __forceinline__ int piece_first(int lane) {
+    return PIECE_STEP == 1 ? 0 : lane;
 }
 
 /* --- the ring ------------------------------------------------------------------------------- */

@@ -22,7 +22,7 @@ struct embed_target {
 };
 
 /* One item is a quarter of 16 dims of a row: the inputs 2j, 2j + 1, 2j + 8, 2j + 9 of a block,
- * which lie together both in a fragment and in acts. All lanes of the warp come here; those without
+ * which lie together in a fragment. All lanes of the warp come here; those without
  * a token (id < 0) only take part in the sum. */
 static __device__ void embed_quarter(const embed_target &t, int32_t id, int row, int tile, int j) {
     float sum = 0;
@@ -45,7 +45,8 @@ static __device__ void embed_quarter(const embed_target &t, int32_t id, int row,
             }
             scaled[half] = float_bf16x2(normed[0], normed[1]);
         }
-        *(uint2 *)(t.acts.data + acts_at(t.acts, row, d)) = make_uint2(scaled[0], scaled[1]);
+        *(uint32_t *)(t.acts.data + acts_at(t.acts, row, d)) = scaled[0];
+        *(uint32_t *)(t.acts.data + acts_at(t.acts, row, d + 8)) = scaled[1];
     }
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
