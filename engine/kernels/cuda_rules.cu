@@ -1,0 +1,277 @@
+/* What happens to one KV head between its q, k, v and attention: head norms, rotation, eviction,
+ * append, and what follows from bounds. Twin of decode_head_task in cpu.c. */
+#include "engine/kernels/cuda_rules_bounds.cuh"
+
+/* Shared memory of a block. */
+template <int CH> struct prepared {
+    float *q, *k, *v; /* [group][CH], [CH], [CH], padding zero */
+    uint2 *parts;     /* of q */
+    int32_t *pages;   /* [room] */
+    float *signal;    /* [room] */
+};
+
+template <int CH, int GT> static size_t prepared_bytes(int group, int room) {
+    return (size_t)(group + 2) * CH * sizeof(float) + BOUND_PARTS<CH, GT> * sizeof(uint2) +
+           (size_t)room * (sizeof(int32_t) + sizeof(float));
+}
+
+template <int CH, int GT>
+static __device__ prepared<CH> prepared_at(float4 *memory, int group, int room) {
+    prepared<CH> x;
+    x.q = (float *)memory;
+    x.k = x.q + group * CH;
+    x.v = x.k + CH;
+    x.parts = (uint2 *)(x.v + CH);
+    x.pages = (int32_t *)(x.parts + BOUND_PARTS<CH, GT>);
+    x.signal = (float *)(x.pages + room);
+    return x;
+}
+
+static __device__ size_t head_number(const cuda_pass &p, const rules_head &h) {
+    return (size_t)h.row * p.shape.n_kv_heads + h.kv;
+}
+
+/* --- q, k, v -------------------------------------------------------------------------------- */
+
+/* One vector by one warp. gain, rope: NULL for none. */
+template <int CH>
+static __device__ void load_vector(const cuda_shape &shape, const float *from, const float *gain,
+                                   const float *rope, float *to) {
+    const int lane = threadIdx.x % 32, size = shape.head_size, half = size / 2;
+    float x[CH / 32], squares = 0;
+#pragma unroll
+    for (int e = 0; e < CH / 32; e++) {
+        x[e] = lane + 32 * e < size ? __ldcg(from + lane + 32 * e) : 0;
+        squares += x[e] * x[e];
+    }
+    squares = warp_sum(squares);
+    const float factor = 1 / sqrtf(squares / (float)size + shape.eps);
+#pragma unroll
+    for (int e = 0; e < CH / 32; e++) {
+        const int d = lane + 32 * e;
+        to[d] = gain && d < size ? x[e] * factor * gain[d] : x[e];
+    }
+    if (!rope)
+        return;
+    __syncwarp();
+    for (int d = lane; d < half; d += 32) {
+        const float c = rope[d], s = rope[half + d], a = to[d], b = to[half + d];
+        to[d] = a * c - b * s;
+        to[half + d] = b * c + a * s;
+    }
+}
+
+/* Keys that are kept by rank are not rotated, and their query stands behind all of them. */
+template <int CH>
+static __device__ void load_vectors(const cuda_pass &p, const rules_head &h, const float *q_norm,
+                                    const float *k_norm, const prepared<CH> &x) {
+    const cuda_shape &c = p.shape;
+    const bool by_rank = h.plan->keys == KEYS_RANK;
+    const float *qkv = p.qkv + (size_t)h.row * (c.n_heads + 2 * c.n_kv_heads) * c.head_size;
+    const float *rope = p.rope + (size_t)(by_rank ? h.n_live - 1 : h.now) * c.head_size;
+    for (int i = threadIdx.x / 32; i < c.group + 2; i += RULES_WARPS) {
+        const bool is_q = i < c.group, is_k = i == c.group;
+        const int head = is_q   ? h.kv * c.group + i
+                         : is_k ? c.n_heads + h.kv
+                                : c.n_heads + c.n_kv_heads + h.kv;
+        load_vector<CH>(c, qkv + head * c.head_size,
+                        is_q   ? q_norm
+                        : is_k ? k_norm
+                               : NULL,
+                        is_q || (is_k && !by_rank) ? rope : NULL, x.q + i * CH);
+    }
+}
+
+/* q as attention takes it. */
+template <int CH, int GT>
+static __device__ void store_queries(const cuda_pass &p, const rules_head &h, const float *q) {
+    uint2 *out = (uint2 *)p.q + head_number(p, h) * (GT * CH * 2);
+    for (int i = threadIdx.x; i < GT * CH * 2; i += RULES_THREADS) {
+        const int lane = i % 32, head = i / (CH * 2) * 8 + lane / 4;
+        const float *x = q + head * CH + i / 32 % (CH / 16) * 16 + lane % 4 * 2;
+        out[i] = head < p.shape.group
+                     ? make_uint2(float_bf16x2(x[0], x[1]), float_bf16x2(x[8], x[9]))
+                     : make_uint2(0, 0);
+    }
+}
+
+/* --- append --------------------------------------------------------------------------------- */
+
+/* A new page holds the token in slot 0 and zeros. */
+template <int CH> static __device__ void write_page(uint4 *page, const prepared<CH> &x) {
+    for (int i = threadIdx.x; i < 4 * CH; i += RULES_THREADS) {
+        const int lane = i % 32, tile = i / 32 % (CH / 16) * 16;
+        uint4 word = make_uint4(0, 0, 0, 0);
+        if (i < 2 * CH && lane < 4) {
+            const float *k = x.k + tile + lane * 2;
+            word.x = float_bf16x2(k[0], k[1]), word.z = float_bf16x2(k[8], k[9]);
+        } else if (i >= 2 * CH && lane % 4 == 0) {
+            const float *v = x.v + tile + lane / 4;
+            word.x = float_bf16(v[0]), word.y = float_bf16(v[8]);
+        }
+        page[i] = word;
+    }
+}
+
+template <int CH>
+static __device__ void write_slot(uint16_t *page, int slot, const prepared<CH> &x) {
+    const int d = threadIdx.x;
+    if (d < CH / 2)
+        *(uint32_t *)(page + key_at(slot, 2 * d)) = float_bf16x2(x.k[2 * d], x.k[2 * d + 1]);
+    if (d < CH)
+        page[value_at(CH, slot, d)] = float_bf16(x.v[d]);
+}
+
+/* A NaN widens nothing. */
+template <int CH>
+static __device__ void widen_bounds(uint16_t *bounds, bool first, const float *k) {
+    const int d = threadIdx.x;
+    if (d >= CH)
+        return;
+    const uint16_t key = float_bf16(k[d]);
+    if (first || bf16_float(key) < bf16_float(bounds[d]))
+        bounds[d] = key;
+    if (first || bf16_float(key) > bf16_float(bounds[CH + d]))
+        bounds[CH + d] = key;
+}
+
+template <int CH>
+static __device__ void append(const rules_head &h, const rules_place &at, const prepared<CH> &x) {
+    uint16_t *page = h.cache.kv + (size_t)at.page * (2 * PAGE * CH);
+    if (h.opens)
+        write_page<CH>((uint4 *)page, x);
+    else
+        write_slot<CH>(page, at.slot, x);
+    if (h.plan->bounds)
+        widen_bounds<CH>(h.cache.bounds + (size_t)at.page * (2 * CH), !at.live, x.k);
+    if (threadIdx.x == 0)
+        rules_take_place(h, at);
+}
+
+/* How many live tokens are older, by index into the table and slot; 0 in dead slots. Positions are
+ * marked in a bit field. seen, before: [now / 32 + 1] in shared memory. */
+static __device__ void store_ranks(const rules_head &h, rules_block &b, uint32_t *seen,
+                                   int32_t *before, int32_t *rank) {
+    const cuda_cache &c = h.cache;
+    const int words = h.now / 32 + 1, slots = h.n_pages * PAGE;
+    int n = 0;
+    for (int i = threadIdx.x; i < words; i += RULES_THREADS)
+        seen[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < slots; i += RULES_THREADS) {
+        const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
+        if (c.live[page] >> i % PAGE & 1)
+            atomicOr(seen + position / 32, 1u << position % 32);
+    }
+    __syncthreads();
+    for (int from = 0; from < words; from += RULES_THREADS) {
+        const int i = from + (int)threadIdx.x;
+        const int place = rules_sum_before(b, i < words ? __popc(seen[i]) : 0, &n);
+        if (i < words)
+            before[i] = place;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < slots; i += RULES_THREADS) {
+        const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
+        const bool live = c.live[page] >> i % PAGE & 1;
+        const int word = live ? position / 32 : 0;
+        const uint32_t older = seen[word] & ((1u << position % 32) - 1);
+        rank[i] = live ? before[word] + __popc(older) : 0;
+    }
+}
+
+/* --- what follows from bounds --------------------------------------------------------------- */
+
+static __device__ bool is_bound(int signal) {
+    return signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
+}
+
+template <int CH, int GT>
+static __device__ void follow_bounds(const cuda_pass &p, const rules_head &h, rules_shared *shared,
+                                     const prepared<CH> &x, bound_softmax *soft) {
+    const bool selects = h.plan->select == UNIT_PAGE && is_bound(h.plan->by) &&
+                         h.layer >= h.plan->dense_layers && h.n_pages > h.budget / PAGE;
+    const bool observes =
+        h.plan->has_observe && h.plan->evict == UNIT_PAGE && is_bound(h.plan->observe);
+    if (!selects && !observes)
+        return;
+    __syncthreads();
+    for (int i = threadIdx.x; i < h.n_pages; i += RULES_THREADS)
+        x.pages[i] = h.table[i];
+    store_parts<CH, GT>(x.q, p.shape.group, x.parts);
+    const bound_task task = {
+        p.cache.bounds, x.pages,  h.n_pages, p.shape.group, h.plan->share_scaled ? p.scale : 1,
+        x.parts,        x.signal, soft};
+#pragma unroll 1
+    for (int step = selects ? 0 : 1; step < (observes ? 2 : 1); step++) {
+        if (step == 0 || !selects || h.plan->by != h.plan->observe)
+            bound_signals<CH, GT>(task, (step ? h.plan->observe : h.plan->by) == SIGNAL_SHARE);
+        rules_block b = {shared, 0};
+        if (step == 0)
+            rules_select_pages(h, b, x.signal, h.budget / PAGE,
+                               p.view + head_number(p, h) * p.cache.room);
+        else
+            rules_observe_pages(h, b, x.signal);
+        __syncthreads();
+    }
+}
+
+/* --- the kernel ----------------------------------------------------------------------------- */
+
+template <int CH, int GT>
+__global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
+    k_prepare(const __grid_constant__ cuda_pass p, int layer, const float *q_norm,
+              const float *k_norm) {
+    extern __shared__ float4 memory[];
+    __shared__ rules_shared shared;
+    __shared__ rules_head h;
+    __shared__ bound_softmax soft[2 * GT * RULES_THREADS];
+    pdl_launch();
+    pdl_wait();
+    const int row = blockIdx.x / p.shape.n_kv_heads, kv = blockIdx.x % p.shape.n_kv_heads;
+    if (!p.rows[row].active)
+        return;
+    rules_head_of(p, row, layer, kv, &h);
+    const prepared<CH> x = prepared_at<CH, GT>(memory, p.shape.group, p.cache.room);
+    rules_block b = {&shared, 0};
+    load_vectors<CH>(p, h, q_norm, k_norm, x);
+    if (h.evicts)
+        rules_evict(h, b);
+    const rules_place at = rules_find_place(h);
+    __syncthreads();
+    append<CH>(h, at, x);
+    store_queries<CH, GT>(p, h, x.q);
+    if (h.plan->keys == KEYS_RANK)
+        store_ranks(h, b, (uint32_t *)x.pages, (int32_t *)x.signal,
+                    p.rank + head_number(p, h) * p.cache.room * PAGE);
+    follow_bounds<CH, GT>(p, h, &shared, x, soft);
+}
+
+template <int CH, int GT>
+static void launch_prepare(const cuda_pass *p, int layer, const float *q_norm, const float *k_norm,
+                           cudaStream_t stream) {
+    launch(k_prepare<CH, GT>, dim3(p->n_rows * p->shape.n_kv_heads), dim3(RULES_THREADS),
+           prepared_bytes<CH, GT>(p->shape.group, p->cache.room), stream, *p, layer, q_norm,
+           k_norm);
+}
+
+template <int GT>
+static void prepare_by_head(const cuda_pass *p, int layer, const float *q_norm, const float *k_norm,
+                            cudaStream_t stream) {
+    switch (p->shape.cache_head) {
+    case 32:
+        return launch_prepare<32, GT>(p, layer, q_norm, k_norm, stream);
+    case 64:
+        return launch_prepare<64, GT>(p, layer, q_norm, k_norm, stream);
+    case 128:
+        return launch_prepare<128, GT>(p, layer, q_norm, k_norm, stream);
+    default:
+        return launch_prepare<256, GT>(p, layer, q_norm, k_norm, stream);
+    }
+}
+
+void cuda_prepare(const cuda_pass *p, int32_t layer, const float *q_norm, const float *k_norm,
+                  cudaStream_t stream) {
+    (p->shape.group > 8 ? prepare_by_head<2> : prepare_by_head<1>)(p, layer, q_norm, k_norm,
+                                                                   stream);
+}

@@ -1,0 +1,424 @@
+/* The rules of a plan for one KV head, decided by one block: the device's twin of rules.c and
+ * cache.c. Signals come from elsewhere (bounds, softmax mass, a recorded trace); here is what
+ * follows from them. Everything is in a fixed order, and ties go to the older one. */
+#pragma once
+
+#include "base/rng.h"
+#include "engine/kernels/cuda_common.cuh"
+#include "policies_device.h"
+
+enum { RULES_THREADS = 256, RULES_WARPS = RULES_THREADS / 32, RULES_FEW = 128 };
+enum { ALL_SLOTS = (1 << PAGE) - 1 };
+
+struct rules_cut { /* the best k units: key above, or equal and not younger than position */
+    uint32_t key;
+    int32_t position;
+};
+
+/* Scratch of a block. */
+struct rules_shared {
+    uint64_t least[RULES_WARPS];
+    int32_t sums[2][RULES_WARPS];
+    rules_cut cut;
+    int32_t at;
+};
+struct rules_block {
+    rules_shared *shared;
+    int turn; /* of the two rows of sums: one is still read while the other is written */
+};
+
+/* One KV head of a row in a pass. It lies in shared memory: registers are for what streams. */
+struct rules_head {
+    cuda_cache cache;
+    const cuda_plan *plan;
+    int32_t *table;
+    int32_t row, layer, kv, n_prompt, capacity, budget;
+    int32_t now; /* position of the token under way */
+    int32_t n_live, n_pages;
+    bool evicts, opens; /* the token under way needs an eviction, a new page */
+    uint64_t key;
+};
+
+/* Fills *h; ends in a barrier. */
+[[maybe_unused]] static __device__ void rules_head_of(const cuda_pass &p, int row, int layer,
+                                                      int kv, rules_head *h) {
+    if (threadIdx.x == 0) {
+        const cuda_row r = p.rows[row];
+        const cuda_plan *plan = p.plans + r.plan;
+        h->cache = p.cache, h->plan = plan;
+        h->table = table_of(p.cache, p.shape, row, layer, kv);
+        h->row = row, h->layer = layer, h->kv = kv;
+        h->n_prompt = r.n_prompt, h->capacity = r.capacity, h->budget = r.budget;
+        h->now = r.position;
+        h->n_live = r.n_live, h->n_pages = r.n_pages;
+        h->evicts = r.evict;
+        h->opens = r.evict ? plan->evict == UNIT_PAGE : r.n_live - 1 == (r.n_pages - 1) * PAGE;
+        h->key = r.key;
+    }
+    __syncthreads();
+}
+
+/* --- sums and orders of a block ------------------------------------------------------------- */
+
+/* Ascending as floats are; both zeros are one. */
+[[maybe_unused]] static __device__ __forceinline__ uint32_t order_key(float x) {
+    uint32_t bits = __float_as_uint(x + 0.0f);
+    return bits & 0x80000000 ? ~bits : bits | 0x80000000;
+}
+/* 0 is no unit's key: it marks what cannot be taken. */
+[[maybe_unused]] static __device__ __forceinline__ uint32_t best_key(float signal) {
+    return max(order_key(signal), 1u);
+}
+
+static __device__ __forceinline__ int rules_sum(rules_block &b, int value) {
+    int warp = threadIdx.x / 32, sum = 0;
+    int32_t *sums = b.shared->sums[b.turn];
+    b.turn ^= 1;
+    value = __reduce_add_sync(~0u, value);
+    if (threadIdx.x % 32 == 0)
+        sums[warp] = value;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < RULES_WARPS; i++)
+        sum += sums[i];
+    return sum;
+}
+
+/* *total and the sum over the threads before this one; adds the sum over all to *total. */
+[[maybe_unused]] static __device__ int rules_sum_before(rules_block &b, int value, int *total) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value, before = *total;
+    int32_t *sums = b.shared->sums[b.turn];
+    b.turn ^= 1;
+    for (int i = 1; i < 32; i *= 2) {
+        int other = __shfl_up_sync(~0u, sum, i);
+        sum += lane >= i ? other : 0;
+    }
+    if (lane == 31)
+        sums[warp] = sum;
+    __syncthreads();
+    for (int i = 0; i < RULES_WARPS; i++) {
+        before += i < warp ? sums[i] : 0;
+        *total += sums[i];
+    }
+    return before + sum - value;
+}
+
+static __device__ __forceinline__ bool in_cut(const rules_cut &cut, uint32_t key,
+                                              int32_t position) {
+    return key > cut.key || (key == cut.key && position <= cut.position);
+}
+
+/* Few units: each counts who is better. */
+template <class Key, class Position>
+static __device__ rules_cut best_of_few(rules_block &b, int n, int k, Key key, Position position) {
+    if (threadIdx.x == 0)
+        b.shared->cut = {1, INT32_MAX};
+    __syncthreads();
+    if ((int)threadIdx.x < n) {
+        uint32_t own = key(threadIdx.x);
+        int32_t age = position(threadIdx.x);
+        int better = 0;
+        for (int i = 0; i < n; i++) {
+            uint32_t other = key(i);
+            better += other > own || (other == own && position(i) < age);
+        }
+        if (own && better == k - 1)
+            b.shared->cut = {own, age};
+    }
+    __syncthreads();
+    rules_cut cut = b.shared->cut;
+    __syncthreads();
+    return cut;
+}
+
+/* The best k of n units by (key descending, position ascending); units with key 0 are none. Both
+ * bounds are found bit by bit from the top, counting. key(i) and position(i) are called by any
+ * thread, before the barriers in here or after them. */
+template <class Key, class Position>
+static __device__ rules_cut rules_best(rules_block &b, int n, int k, Key key, Position position) {
+    if (k <= 0)
+        return {~0u, -1};
+    if (n <= RULES_FEW)
+        return best_of_few(b, n, k, key, position);
+    uint32_t least = 0;
+    for (int bit = 31; bit >= 0; bit--) {
+        uint32_t tried = least | 1u << bit;
+        int own = 0;
+#pragma unroll 4
+        for (int i = threadIdx.x; i < n; i += RULES_THREADS)
+            own += key(i) >= tried;
+        int count = rules_sum(b, own);
+        if (count >= k)
+            least = tried;
+        if (count == k)
+            return {least, INT32_MAX};
+    }
+    if (!least)
+        return {1, INT32_MAX};
+    int above = 0;
+    for (int i = threadIdx.x; i < n; i += RULES_THREADS)
+        above += key(i) > least;
+    int equals = k - rules_sum(b, above);
+    int32_t last = 0;
+    for (int bit = 30; bit >= 0; bit--) {
+        int32_t tried = last | 1 << bit;
+        int own = 0;
+        for (int i = threadIdx.x; i < n; i += RULES_THREADS)
+            own += key(i) == least && position(i) < tried;
+        if (rules_sum(b, own) < equals)
+            last = tried;
+    }
+    return {least, last};
+}
+
+/* --- evict ---------------------------------------------------------------------------------- */
+
+static __device__ float rules_draw(const rules_head &h, int32_t position) {
+    uint64_t place = (uint64_t)h.layer << 32 | (uint64_t)h.kv;
+    uint64_t key = rng_key(rng_key(h.key, (uint64_t)h.plan->seed), place);
+    return rng_uniform(rng_key(key, (uint64_t)position << 32 | (uint64_t)(uint32_t)h.now));
+}
+
+static __device__ float rules_keep(const rules_head &h, int32_t position, float column) {
+    candidate c = {position, h.now, column};
+    if (h.plan->draws)
+        c.uniform = rules_draw(h, position);
+    return policy_keep(h.plan->policy, c);
+}
+
+/* Positions from here on are too recent to go. */
+static __device__ int32_t first_recent(const rules_head &h) {
+    int32_t pinned = h.plan->pin_prompt ? h.n_prompt : 0;
+    int32_t share = (int32_t)(h.plan->recent_share * (h.capacity - pinned));
+    return h.now - (h.plan->recent + share) + 1;
+}
+
+/* Positions before this one are pinned. */
+static __device__ int32_t first_loose(const rules_head &h) {
+    return max(h.plan->pin_prompt ? h.n_prompt : 0, h.plan->sinks);
+}
+
+/* True in the thread that holds the least rank of all; a block without any cannot go on. */
+static __device__ bool rules_least(rules_block &b, uint64_t rank) {
+    uint64_t least = rank;
+    for (int i = 16; i; i /= 2) {
+        uint64_t other = __shfl_xor_sync(~0u, least, i);
+        least = other < least ? other : least;
+    }
+    if (threadIdx.x % 32 == 0)
+        b.shared->least[threadIdx.x / 32] = least;
+    __syncthreads();
+    for (int i = 0; i < RULES_WARPS; i++)
+        least = b.shared->least[i] < least ? b.shared->least[i] : least;
+    if (least == ~0ull)
+        __trap();
+    return rank == least;
+}
+
+static __device__ uint64_t victim_rank(const rules_head &h, int32_t position, float column) {
+    uint32_t score = order_key(rules_keep(h, position, column));
+    return (uint64_t)score << 32 | (uint32_t)position;
+}
+
+static __device__ void evict_token(const rules_head &h, rules_block &b) {
+    const cuda_cache &c = h.cache;
+    int32_t loose = first_loose(h), recent = first_recent(h);
+    uint64_t best = ~0ull;
+    int victim = 0;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < h.n_pages * PAGE; i += RULES_THREADS) {
+        int32_t page = h.table[i / PAGE], at = page * PAGE + i % PAGE, position = c.position[at];
+        float column = h.plan->slot_columns ? c.slot_column[at] : 0;
+        bool live = c.live[page] >> i % PAGE & 1;
+        if (!live || position < loose || position >= recent)
+            continue;
+        uint64_t rank = victim_rank(h, position, column);
+        if (rank < best)
+            best = rank, victim = i;
+    }
+    if (rules_least(b, best))
+        c.live[h.table[victim / PAGE]] &= ~(1u << victim % PAGE);
+    __syncthreads();
+}
+
+/* The table closes up; the freed page comes behind the others, as the one that is opened next. */
+static __device__ void move_to_end(const rules_head &h, int victim) {
+    int32_t freed = h.table[victim];
+    for (int from = victim; from < h.n_pages; from += RULES_THREADS) {
+        int i = from + (int)threadIdx.x;
+        int32_t page = i < h.n_pages - 1 ? h.table[i + 1] : freed;
+        __syncthreads();
+        if (i < h.n_pages)
+            h.table[i] = page;
+    }
+    if (threadIdx.x == 0)
+        h.cache.live[freed] = 0;
+    __syncthreads();
+}
+
+static __device__ void evict_page(const rules_head &h, rules_block &b) {
+    const cuda_cache &c = h.cache;
+    int32_t loose = first_loose(h), recent = first_recent(h);
+    uint64_t best = ~0ull;
+    int victim = 0;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < h.n_pages; i += RULES_THREADS) {
+        int32_t page = h.table[i], start = c.position[page * PAGE];
+        if (start < loose || start + PAGE - 1 >= recent)
+            continue;
+        uint64_t rank = victim_rank(h, start, h.plan->page_column ? c.page_column[page] : 0);
+        if (rank < best)
+            best = rank, victim = i;
+    }
+    if (rules_least(b, best))
+        b.shared->at = victim;
+    __syncthreads();
+    move_to_end(h, b.shared->at);
+}
+
+/* Before the append, where the row evicts. Ends in a barrier. */
+[[maybe_unused]] static __device__ void rules_evict(const rules_head &h, rules_block &b) {
+    if (h.plan->evict == UNIT_TOKEN)
+        evict_token(h, b);
+    else
+        evict_page(h, b);
+}
+
+/* --- append --------------------------------------------------------------------------------- */
+
+struct rules_place {
+    int32_t page, slot;
+    uint32_t live; /* of the page, before the token */
+};
+
+/* The lowest free slot of the newest page that has one, or of a new page. Every warp finds it for
+ * itself; nothing is written. */
+[[maybe_unused]] static __device__ rules_place rules_find_place(const rules_head &h) {
+    int lane = threadIdx.x % 32, newest = h.n_pages - 1;
+    if (h.opens)
+        return {h.table[newest], 0, 0};
+    for (int top = newest; top >= 0; top -= 32) {
+        int32_t page = h.table[max(top - lane, 0)];
+        uint32_t live = top >= lane ? h.cache.live[page] : ALL_SLOTS;
+        uint32_t found = __ballot_sync(~0u, live != ALL_SLOTS);
+        if (!found)
+            continue;
+        live = __shfl_sync(~0u, live, __ffs(found) - 1);
+        return {__shfl_sync(~0u, page, __ffs(found) - 1), __ffs(~live) - 1, live};
+    }
+    __trap();
+    return {};
+}
+
+/* All of an append but keys, values and bounds; one thread. */
+[[maybe_unused]] static __device__ void rules_take_place(const rules_head &h,
+                                                         const rules_place &at) {
+    const cuda_cache &c = h.cache;
+    c.live[at.page] = at.live | 1u << at.slot;
+    c.position[at.page * PAGE + at.slot] = h.now;
+    if (h.plan->slot_columns)
+        c.slot_column[at.page * PAGE + at.slot] = 0;
+    if (h.opens && h.plan->page_column)
+        c.page_column[at.page] = 0;
+}
+
+/* --- select --------------------------------------------------------------------------------- */
+
+/* The newest page and the best count - 1 of the others, in ascending order. */
+[[maybe_unused]] static __device__ void rules_select_pages(const rules_head &h, rules_block &b,
+                                                           const float *signal, int count,
+                                                           int32_t *view) {
+    int newest = h.n_pages - 1, n = 0;
+    auto key = [=](int i) { return best_key(signal[i]); };
+    rules_cut cut = rules_best(b, newest, count - 1, key, [](int i) { return i; });
+    for (int from = 0; from < h.n_pages; from += RULES_THREADS) {
+        int i = from + (int)threadIdx.x;
+        bool chosen = i == newest || (i < newest && in_cut(cut, key(i), i));
+        int place = rules_sum_before(b, chosen, &n);
+        if (chosen)
+            view[place] = h.table[i];
+    }
+}
+
+/* Position of the token in slot i % 16 of the page at place i / 16 of `pages`. */
+static __device__ int32_t token_position(const rules_head &h, const int32_t *pages, int i) {
+    return h.cache.position[pages[i / PAGE] * PAGE + i % PAGE];
+}
+
+/* The best `budget` tokens as masks by index into the table. signal[16 * n_pages] by slot; dead
+ * slots hold a negative number, which no live one does. */
+[[maybe_unused]] static __device__ void rules_select_tokens(const rules_head &h, rules_block &b,
+                                                            const float *signal, int budget,
+                                                            uint32_t *chosen) {
+    int n = h.n_pages * PAGE, lane = threadIdx.x % 32;
+    auto key = [=](int i) { return signal[i] < 0 ? 0 : best_key(signal[i]); };
+    auto position = [=](int i) { return token_position(h, h.table, i); };
+    rules_cut cut = rules_best(b, n, budget, key, position);
+    for (int from = 0; from < n; from += RULES_THREADS) {
+        int i = from + (int)threadIdx.x;
+        uint32_t own = i < n ? key(i) : 0;
+        bool in = own > cut.key || (own == cut.key && position(i) <= cut.position);
+        uint32_t mask = __ballot_sync(~0u, in) >> lane / PAGE * PAGE & ALL_SLOTS;
+        if (i < n && i % PAGE == 0)
+            chosen[i / PAGE] = mask;
+    }
+}
+
+/* --- observe -------------------------------------------------------------------------------- */
+
+static __device__ int marked_most(const rules_head &h, int n) {
+    return (int)ceil(h.plan->mark_at * n);
+}
+
+static __device__ bool is_marked(const rules_head &h, const rules_cut &cut, float signal,
+                                 int32_t position) {
+    return h.plan->mark == MARK_TOP     ? in_cut(cut, best_key(signal), position)
+           : h.plan->mark == MARK_ABOVE ? signal > (float)h.plan->mark_at
+                                        : false;
+}
+
+static __device__ void observe_unit(const rules_head &h, int32_t position, float signal,
+                                    bool marked, float *column) {
+    candidate c = {position, h.now, *column, signal, 0, marked};
+    *column = policy_observe(h.plan->policy, c);
+}
+
+/* signal[n_pages] by index into the table. */
+[[maybe_unused]] static __device__ void rules_observe_pages(const rules_head &h, rules_block &b,
+                                                            const float *signal) {
+    const cuda_cache &c = h.cache;
+    int n = h.n_pages;
+    rules_cut cut = {};
+    if (h.plan->mark == MARK_TOP)
+        cut = rules_best(
+            b, n, marked_most(h, n), [=](int i) { return best_key(signal[i]); },
+            [](int i) { return i; });
+    for (int i = threadIdx.x; i < n; i += RULES_THREADS) {
+        int32_t page = h.table[i];
+        bool marked = is_marked(h, cut, signal[i], i) || i == n - 1;
+        observe_unit(h, c.position[page * PAGE], signal[i], marked, c.page_column + page);
+    }
+}
+
+/* Tokens of the view, the n pages of `pages`: signal[16 * n] by place and slot; of what is not
+ * attended it is negative. */
+[[maybe_unused]] static __device__ void rules_observe_tokens(const rules_head &h, rules_block &b,
+                                                             const float *signal,
+                                                             const int32_t *pages, int n) {
+    rules_cut cut = {};
+    if (h.plan->mark == MARK_TOP) {
+        int own = 0;
+        for (int i = threadIdx.x; i < n * PAGE; i += RULES_THREADS)
+            own += !(signal[i] < 0);
+        cut = rules_best(
+            b, n * PAGE, marked_most(h, rules_sum(b, own)),
+            [=](int i) { return signal[i] < 0 ? 0 : best_key(signal[i]); },
+            [=](int i) { return token_position(h, pages, i); });
+    }
+    for (int i = threadIdx.x; i < n * PAGE; i += RULES_THREADS) {
+        int32_t at = pages[i / PAGE] * PAGE + i % PAGE, position = h.cache.position[at];
+        if (!(signal[i] < 0))
+            observe_unit(h, position, signal[i], is_marked(h, cut, signal[i], position),
+                         h.cache.slot_column + at);
+    }
+}
