@@ -2,7 +2,8 @@
 config ?= release#   release | debug | sanitize | coverage
 NVCC ?= nvcc
 CUDA ?= $(if $(filter release debug,$(config)),$(if $(shell command -v $(NVCC) 2>/dev/null),1,0),0)#   1: with the CUDA backend
-CUDA_ARCH ?= 80 90#   compute capabilities that get machine code; the last one's PTX serves later ones
+CUDA_ARCH ?= 80 90a#   compute capabilities that get machine code (90a: 9.0 with warpgroups)
+CUDA_PTX ?= 90#   later ones compile this one's PTX when the program starts; empty: none
 CC ?= cc
 WERROR ?=#   1 makes warnings errors (continuous integration does)
 V ?=#   1 shows every compiler call
@@ -41,12 +42,11 @@ LDLIBS += -L$(CUDA_TOP)/lib64 -L$(CUDA_TOP)/lib -lcudart_static -ldl -lrt
 else
 SOURCES := $(filter-out $(filter-out engine/cuda_none.c,$(wildcard engine/cuda*.c)),$(SOURCES))
 endif
-LAST_ARCH := $(lastword $(CUDA_ARCH))
 NVFLAGS := -std=c++17 -O2 -lineinfo -I. -I$(GEN) $(if $(WERROR),--Werror all-warnings) \
            $(if $(findstring compress-mode,$(NVCC_HELP)),-compress-mode=size,-Xfatbin -compress-all) \
            -Xcompiler -Wall,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off \
-           $(foreach a,$(filter-out $(LAST_ARCH),$(CUDA_ARCH)),-gencode arch=compute_$a,code=sm_$a) \
-           -gencode 'arch=compute_$(LAST_ARCH),code=[sm_$(LAST_ARCH),compute_$(LAST_ARCH)]'
+           $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+           $(foreach a,$(CUDA_PTX),-gencode arch=compute_$a,code=compute_$a)
 REGISTRIES := policies datasets commands
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/%.o) $(REGISTRIES:%=$(GEN)/%.o)
 TESTS := $(filter-out $(if $(filter 1,$(CUDA)),,$(GPU_TESTS)),$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))

@@ -85,11 +85,22 @@ struct cuda_acts {
     int32_t segment; /* of the matrix that takes them */
     int32_t chunks;  /* of a segment: ceil(segment / 64) */
 };
+/* An input's place, for many rows: the division by the segment is slow. */
+struct acts_place {
+    size_t chunk;
+    int32_t group, offset;
+};
+CUDA_FN struct acts_place acts_place_of(struct cuda_acts a, int32_t k) {
+    int32_t s = k / a.segment, i = k - s * a.segment;
+    struct acts_place p = {((size_t)s * (size_t)a.chunks + (size_t)(i / 64)) * (size_t)a.rows,
+                           i % 64 / 8, i % 8};
+    return p;
+}
+CUDA_FN size_t acts_in(struct acts_place p, int32_t row) {
+    return (p.chunk + (size_t)row) * 64 + (size_t)((p.group ^ (row % 8)) * 8 + p.offset);
+}
 CUDA_FN size_t acts_at(struct cuda_acts a, int32_t row, int32_t k) {
-    int32_t i = k % a.segment;
-    size_t chunk = (size_t)(k / a.segment) * (size_t)a.chunks + (size_t)(i / 64);
-    return (chunk * (size_t)a.rows + (size_t)row) * 64 +
-           (size_t)((i % 64 / 8 ^ (row % 8)) * 8 + i % 8);
+    return acts_in(acts_place_of(a, k), row);
 }
 
 /* --- the cache ---------------------------------------------------------------------------- */

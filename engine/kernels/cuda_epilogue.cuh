@@ -28,35 +28,53 @@
     return x / (1 + expf(-x));
 }
 
-/* y of the first two kinds with a norm before them. */
-[[maybe_unused]] static __device__ __forceinline__ void store_normed(const cuda_product &p, int row,
-                                                                     int r, float sum, float rms) {
-    if (r >= p.w.n)
-        return;
-    float bias = p.epilogue == CUDA_QKV && p.bias ? p.bias[r] : 0;
-    p.y[(size_t)row * p.ldy + r] = sum * rms + bias;
+/* What a lane needs to know of an output before it meets rows. */
+struct output {
+    int r;
+    bool there;       /* r < n; for a gate: of the real ones */
+    acts_place place; /* RESIDUAL, SWIGLU */
+    float factor;     /* RESIDUAL: the gain; QKV: the bias */
+};
+/* Fragment row r of fragment f; a gate (r < 8) stands for itself and its up. */
+[[maybe_unused]] static __device__ __forceinline__ output output_of(const cuda_product &p, int f,
+                                                                    int r) {
+    const bool gates = p.epilogue == CUDA_SWIGLU;
+    const int at = gates ? f * 8 + r % 8 : f * 16 + r;
+    output o = {at, at < (gates ? p.w.n / 2 : p.w.n), {0, 0, 0}, 0};
+    if (gates || p.epilogue == CUDA_RESIDUAL)
+        o.place = acts_place_of(p.acts_out, at);
+    if (p.epilogue == CUDA_RESIDUAL && o.there)
+        o.factor = p.gain[at];
+    if (p.epilogue == CUDA_QKV && p.bias && o.there)
+        o.factor = p.bias[at];
+    return o;
 }
 
-/* Fragment row r < 8 of a tile holds a gate, r + 8 its up. */
+/* QKV, LOGITS */
 [[maybe_unused]] static __device__ __forceinline__ void
-store_swiglu(const cuda_product &p, int row, int tile, int r, float gate, float up, float rms) {
-    int i = tile * 8 + r;
-    if (i < p.w.n / 2)
-        p.acts_out.data[acts_at(p.acts_out, row, i)] = float_bf16(silu(gate * rms) * (up * rms));
+store_normed(const cuda_product &p, const output &o, int row, float sum, float rms) {
+    if (o.there)
+        p.y[(size_t)row * p.ldy + o.r] = sum * rms + o.factor;
+}
+
+[[maybe_unused]] static __device__ __forceinline__ void
+store_swiglu(const cuda_product &p, const output &o, int row, float gate, float up, float rms) {
+    if (o.there)
+        p.acts_out.data[acts_in(o.place, row)] = float_bf16(silu(gate * rms) * (up * rms));
 }
 
 [[maybe_unused]] static __device__ __forceinline__ float load_residual(const cuda_product &p,
-                                                                       int row, int r) {
-    return r < p.w.n ? __ldcg(p.y + (size_t)row * p.ldy + r) : 0;
+                                                                       const output &o, int row) {
+    return o.there ? __ldcg(p.y + (size_t)row * p.ldy + o.r) : 0;
 }
 
 /* x: the residual before. Returns the square of the new one. */
 [[maybe_unused]] static __device__ __forceinline__ float
-store_residual(const cuda_product &p, int row, int r, float x, float sum) {
-    if (r >= p.w.n)
+store_residual(const cuda_product &p, const output &o, int row, float x, float sum) {
+    if (!o.there)
         return 0;
     x += sum;
-    p.y[(size_t)row * p.ldy + r] = x;
-    p.acts_out.data[acts_at(p.acts_out, row, r)] = float_bf16(x * p.gain[r]);
+    p.y[(size_t)row * p.ldy + o.r] = x;
+    p.acts_out.data[acts_in(o.place, row)] = float_bf16(x * o.factor);
     return x * x;
 }

@@ -97,11 +97,11 @@ static __device__ __forceinline__ uint2 acts_fragment(const uint16_t *chunk, int
                       *(const uint32_t *)(at + ((2 * f + 1) ^ row) * 8));
 }
 
-/* Thread e finishes element (r = e % 16, row = e / 16) of the tile. */
+/* Thread e finishes element (r = e % 16, row = e / 16) of the tile. x: the residual before. */
 template <int ROWS>
 static __device__ __forceinline__ void finish_tile(const cuda_product &p, const few_shared<ROWS> &s,
-                                                   const float (*sums)[128], int tile, int e,
-                                                   float x) {
+                                                   const float (*sums)[128], int tile,
+                                                   const output &o, int e, float x) {
     const int r = e % 16, row = e / 16;
     float sum = 0, up = 0;
 #pragma unroll
@@ -110,16 +110,16 @@ static __device__ __forceinline__ void finish_tile(const cuda_product &p, const 
         up += p.epilogue == CUDA_SWIGLU && r < 8 ? sums[seg][row * 16 + r + 8] : 0;
     }
     if (p.epilogue == CUDA_RESIDUAL) {
-        float square = row < ROWS ? store_residual(p, row, tile * 16 + r, x, sum) : 0;
+        float square = row < ROWS ? store_residual(p, o, row, x, sum) : 0;
         for (int i = 8; i; i /= 2)
             square += __shfl_xor_sync(~0u, square, i);
         if (r == 0 && row < ROWS)
             p.squares_out[(size_t)tile * p.acts_out.rows + row] = square;
     } else if (row < ROWS && p.epilogue == CUDA_SWIGLU) {
         if (r < 8)
-            store_swiglu(p, row, tile, r, sum, up, s.rms[row]);
+            store_swiglu(p, o, row, sum, up, s.rms[row]);
     } else if (row < ROWS) {
-        store_normed(p, row, tile * 16 + r, sum, s.rms[row]);
+        store_normed(p, o, row, sum, s.rms[row]);
     }
 }
 
@@ -130,8 +130,9 @@ static __device__ void compute(const cuda_product &p, few_shared<ROWS> &s, int w
     bool normed = p.epilogue == CUDA_RESIDUAL;
     for (int tile = blockIdx.x, turn = 0; tile < tiles_of(p); tile += gridDim.x, turn ^= 1) {
         float sum[2][4] = {}, x = 0;
+        const output o = output_of(p, tile, e % 16);
         if (p.epilogue == CUDA_RESIDUAL && e / 16 < ROWS)
-            x = load_residual(p, e / 16, tile * 16 + e % 16);
+            x = load_residual(p, o, e / 16);
         for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
             const int n = fragments_of(p, c);
             const uint16_t *weights = s.weights[at.stage] + 2 * warp * PIECE + lane * 8;
@@ -158,7 +159,7 @@ static __device__ void compute(const cuda_product &p, few_shared<ROWS> &s, int w
         sync_some(WARPS * 32); /* two buffers: who writes one again has passed the next barrier */
         if (!normed)
             barrier_wait(&s.normed, 0), normed = true;
-        finish_tile<ROWS>(p, s, s.sums[turn], tile, e, x);
+        finish_tile<ROWS>(p, s, s.sums[turn], tile, o, e, x);
     }
 }
 

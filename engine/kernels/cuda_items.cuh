@@ -8,7 +8,7 @@
 enum { TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements of a row's chunk */
 
 /* The shares of a product. Cutting pays where many blocks would have nothing to do, and k is long.
- * What is cut comes first, so that the last sums are added while whole items are copied. */
+ * What is cut comes first: when the whole items are done, nobody waits for a segment. */
 struct shares {
     int blocks, items, row_blocks, whole, cut; /* whole: of every block; cut: items */
 };
@@ -115,6 +115,7 @@ template <int ROWS, int STAGES, typename SHARED> struct copier {
 
 /* What one warp holds of an item: FR rows of fragments, NT tiles of 8 rows of the batch. */
 template <int FR, int NT> struct sums {
+    enum { BATCH = NT < 4 ? NT : 4 };       /* tiles whose residuals are loaded together */
     float total[FR][NT][4], sum[FR][NT][4]; /* of the item, of a segment */
     int warp, warps, lane;                  /* warps that share an item */
     int fragment, column;                   /* its first, in the tile and in the row block */
@@ -129,101 +130,137 @@ template <int FR, int NT> struct sums {
                     total[i][t][j] += sum[i][t][j];
     }
 
-    /* Sums of a segment of a cut item lie in p.part as the registers do. */
-    __device__ float4 *part(const cuda_product &p, int cut, int segment, int i, int t) const {
+    /* Sums of a segment of a cut item lie in p.part as the registers do: tile e = i * NT + t. */
+    __device__ float4 *part(const cuda_product &p, int cut, int segment, int e) const {
         const size_t at = (size_t)(cut * CUDA_SEGMENTS + segment) * warps + warp;
-        return (float4 *)p.part + ((at * FR + i) * NT + t) * 32 + lane;
+        return (float4 *)p.part + (at * FR * NT + e) * 32 + lane;
+    }
+    /* Says how many segments of this warp's part of a cut item are stored, then finished. */
+    __device__ int32_t *arrived(const cuda_product &p, int cut) const {
+        return p.arrived + cut * warps + warp;
     }
     __device__ void store_part(const cuda_product &p, const place &at) const {
 #pragma unroll
         for (int i = 0; i < FR; i++)
 #pragma unroll
             for (int t = 0; t < NT; t++)
-                *part(p, at.cut, at.segment, i, t) =
+                *part(p, at.cut, at.segment, i * NT + t) =
                     make_float4(sum[i][t][0], sum[i][t][1], sum[i][t][2], sum[i][t][3]);
-    }
-    __device__ void add_parts(const cuda_product &p, int cut) {
-#pragma unroll
-        for (int i = 0; i < FR; i++)
-#pragma unroll
-            for (int t = 0; t < NT; t++) {
-                for (int half = 0; half < CUDA_SEGMENTS; half += 4) {
-                    float4 x[4];
-#pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        x[j] = __ldcg(part(p, cut, half + j, i, t));
-#pragma unroll
-                    for (int j = 0; j < 4; j++) {
-                        total[i][t][0] += x[j].x, total[i][t][1] += x[j].y;
-                        total[i][t][2] += x[j].z, total[i][t][3] += x[j].w;
-                    }
-                }
-            }
-    }
-    /* Whether this warp, having stored `stored` segments of its part of a cut item, is the last:
-     * the same warp of all blocks holds the same elements. */
-    __device__ bool is_last(const cuda_product &p, int cut, int stored) const {
-        int last = 0;
         __syncwarp();
         if (lane == 0) {
-            int32_t *arrived = p.arrived + cut * warps + warp;
             __threadfence();
-            last = atomicAdd(arrived, stored) + stored == CUDA_SEGMENTS;
-            if (last)
-                *arrived = 0;
-            __threadfence();
+            atomicAdd(arrived(p, at.cut), 1);
         }
-        return __shfl_sync(~0u, last, 0);
+    }
+    /* Until all segments are stored: every block of the product is on the device, so they come. */
+    __device__ void wait_parts(const cuda_product &p, int cut) const {
+        if (lane == 0) {
+            int32_t n;
+            do
+                asm volatile("ld.acquire.gpu.global.s32 %0, [%1];"
+                             : "=r"(n)
+                             : "l"(arrived(p, cut)));
+            while (n < CUDA_SEGMENTS);
+        }
+        __syncwarp();
+    }
+    __device__ void leave_parts(const cuda_product &p, int cut) const {
+        __syncwarp();
+        if (lane == 0 && atomicAdd(arrived(p, cut), 1) + 1 == 2 * CUDA_SEGMENTS)
+            *arrived(p, cut) = 0;
     }
 
-    /* rms: of the row block's rows. */
+    /* Values v of tile t of fragment f; x: the residual before. */
+    struct outputs {
+        output low, high;
+    };
+    __device__ outputs outputs_of(const cuda_product &p, int f) const {
+        const outputs o = {output_of(p, f, lane / 4), output_of(p, f, lane / 4 + 8)};
+        return o;
+    }
+    __device__ int row_of(int t, int j) const { return column + t * 8 + lane % 4 * 2 + j; }
+    __device__ void load_tile(const cuda_product &p, const outputs &o, int first, int t,
+                              float x[4]) const {
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            x[j] = load_residual(p, o.low, first + row_of(t, j));
+            x[j + 2] = load_residual(p, o.high, first + row_of(t, j));
+        }
+    }
+    __device__ void finish_tile(const cuda_product &p, const outputs &o, int f, int first, int t,
+                                const float *rms, const float v[4], const float x[4]) const {
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            const int in_block = row_of(t, j), row = first + in_block;
+            if (p.epilogue == CUDA_RESIDUAL) {
+                float square = store_residual(p, o.low, row, x[j], v[j]) +
+                               store_residual(p, o.high, row, x[j + 2], v[j + 2]);
+                for (int k = 16; k >= 4; k /= 2)
+                    square += __shfl_xor_sync(~0u, square, k);
+                if (lane / 4 == 0)
+                    p.squares_out[(size_t)f * p.acts_out.rows + row] = square;
+            } else if (p.epilogue == CUDA_SWIGLU) {
+                store_swiglu(p, o.low, row, v[j], v[j + 2], rms[in_block]);
+            } else {
+                store_normed(p, o.low, row, v[j], rms[in_block]);
+                store_normed(p, o.high, row, v[j + 2], rms[in_block]);
+            }
+        }
+    }
+    /* A whole item, from total. rms: of the row block's rows. */
     __device__ void finish(const cuda_product &p, const place &at, const float *rms, int rows) {
+        const int first = at.row_block * rows;
 #pragma unroll
         for (int i = 0; i < FR; i++) {
-            const int f = at.tile * TILE + fragment + i, g = lane / 4;
+            const int f = at.tile * TILE + fragment + i;
             if (f >= (p.w.n + 15) / 16)
                 break;
+            const outputs o = outputs_of(p, f);
 #pragma unroll
-            for (int t = 0; t < NT; t++)
+            for (int t = 0; t < NT; t += BATCH) {
+                float x[BATCH][4] = {};
+                if (p.epilogue == CUDA_RESIDUAL)
 #pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    const int in_block = column + t * 8 + lane % 4 * 2 + j;
-                    const int row = at.row_block * rows + in_block;
-                    const float low = total[i][t][j], high = total[i][t][j + 2];
-                    if (p.epilogue == CUDA_RESIDUAL)
-                        finish_residual(p, f, g, row, low, high);
-                    else if (p.epilogue == CUDA_SWIGLU)
-                        store_swiglu(p, row, f, g, low, high, rms[in_block]);
-                    else {
-                        store_normed(p, row, f * 16 + g, low, rms[in_block]);
-                        store_normed(p, row, f * 16 + g + 8, high, rms[in_block]);
-                    }
-                }
+                    for (int k = 0; k < BATCH; k++)
+                        load_tile(p, o, first, t + k, x[k]);
+#pragma unroll
+                for (int k = 0; k < BATCH; k++)
+                    finish_tile(p, o, f, first, t + k, rms, total[i][t + k], x[k]);
+            }
         }
     }
-    __device__ void finish_residual(const cuda_product &p, int f, int g, int row, float low,
-                                    float high) {
-        const int r = f * 16 + g;
-        const float x = load_residual(p, row, r), y = load_residual(p, row, r + 8);
-        float square = store_residual(p, row, r, x, low) + store_residual(p, row, r + 8, y, high);
-        for (int k = 16; k >= 4; k /= 2)
-            square += __shfl_xor_sync(~0u, square, k);
-        if (g == 0)
-            p.squares_out[(size_t)f * p.acts_out.rows + row] = square;
+    /* Of a cut item the share of one segment: every eighth tile, from the parts of all segments. */
+    __device__ void finish_share(const cuda_product &p, const place &at, const float *rms,
+                                 int rows) {
+        const int first = at.row_block * rows;
+        wait_parts(p, at.cut);
+        for (int e = at.segment; e < FR * NT; e += CUDA_SEGMENTS) {
+            const int f = at.tile * TILE + fragment + e / NT, t = e % NT;
+            if (f >= (p.w.n + 15) / 16)
+                break;
+            const outputs o = outputs_of(p, f);
+            float4 y[CUDA_SEGMENTS];
+            float x[4] = {}, v[4] = {};
+#pragma unroll
+            for (int k = 0; k < CUDA_SEGMENTS; k++)
+                y[k] = __ldcg(part(p, at.cut, k, e));
+            if (p.epilogue == CUDA_RESIDUAL)
+                load_tile(p, o, first, t, x);
+#pragma unroll
+            for (int k = 0; k < CUDA_SEGMENTS; k++)
+                v[0] += y[k].x, v[1] += y[k].y, v[2] += y[k].z, v[3] += y[k].w;
+            finish_tile(p, o, f, first, t, rms, v, x);
+        }
+        leave_parts(p, at.cut);
     }
 
-    /* After the last chunk of step i of a walk, `here`: true when an item is complete in total. */
-    __device__ bool end_segment(const cuda_product &p, const walk &w, int i, const place &here) {
-        const bool ends = i + 1 == w.cut || here.segment + 1 == CUDA_SEGMENTS;
-        if (here.cut < 0) {
-            add();
-            return ends;
-        }
-        store_part(p, here);
-        /* segments of this cut item that the block took before: those since its own first step */
-        if (!ends || !is_last(p, here.cut, 1 + min(here.segment, i)))
+    /* After the last chunk of a step: true when a whole item is complete in total. */
+    __device__ bool end_segment(const cuda_product &p, const place &here) {
+        if (here.cut >= 0) {
+            store_part(p, here);
             return false;
-        add_parts(p, here.cut);
-        return true;
+        }
+        add();
+        return here.segment + 1 == CUDA_SEGMENTS;
     }
 };

@@ -1,8 +1,8 @@
 /* Products for 8 rows and more. An item is a tile of 128 outputs times a block of rows. Every
  * block of threads takes the same number of whole items; the few that are left over are cut
- * into segments of k, whose sums the last to arrive adds. Whole or cut, the sums of the eight
- * segments are added in their order, as in cuda_few.cu: a row's bits depend neither on how many
- * rows there are, nor on its place, nor on the number of multiprocessors. */
+ * into segments of k, and their sums are added at the end by all who have some. Whole or cut, the
+ * sums of the eight segments are added in their order, as in cuda_few.cu: a row's bits depend
+ * neither on how many rows there are, nor on its place, nor on the number of multiprocessors. */
 #include "engine/kernels/cuda_items.cuh"
 #include "engine/kernels/cuda_products.cuh"
 
@@ -103,6 +103,10 @@ template <int NT, int WN> struct computer {
         sync_some(size::THREADS);
     }
 
+    __device__ const float *rms_of(const place &at) const {
+        return p.rms ? p.rms + at.row_block * size::ROWS : s.rms;
+    }
+
     __device__ void run() {
         ring_place at = {0, 0};
         memset(x.total, 0, sizeof x.total);
@@ -122,10 +126,14 @@ template <int NT, int WN> struct computer {
                 if (lane == 0)
                     barrier_arrive(&s.empty[at.stage]);
             }
-            if (!x.end_segment(p, w, i, here))
+            if (!x.end_segment(p, here))
                 continue;
-            x.finish(p, here, p.rms ? p.rms + here.row_block * size::ROWS : s.rms, size::ROWS);
+            x.finish(p, here, rms_of(here), size::ROWS);
             memset(x.total, 0, sizeof x.total);
+        }
+        for (int i = 0; i < w.cut; i++) {
+            const place here = place_of(w, i);
+            x.finish_share(p, here, rms_of(here), size::ROWS);
         }
     }
 };

@@ -86,10 +86,14 @@ static __device__ void compute(const cuda_product &p, wide_shared &s, const walk
             if (x.lane == 0)
                 barrier_arrive(&s.empty[at.stage]);
         }
-        if (!x.end_segment(p, w, i, here))
+        if (!x.end_segment(p, here))
             continue;
         x.finish(p, here, p.rms + here.row_block * ROWS, ROWS);
         memset(x.total, 0, sizeof x.total);
+    }
+    for (int i = 0; i < w.cut; i++) {
+        const place here = place_of(w, i);
+        x.finish_share(p, here, p.rms + here.row_block * ROWS, ROWS);
     }
 }
 
