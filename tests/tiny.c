@@ -3,10 +3,14 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/rng.h"
 
@@ -36,6 +40,15 @@ static void tensor(struct writer *w, const char *name, int rows, int cols, float
         float x = mean + spread * normal(&w->rng);
         fwrite(&x, 4, 1, w->data);
     }
+}
+
+/* Of the tensor at the front of the data. */
+static void poison_row(FILE *data, int row, int cols) {
+    float x = NAN;
+    fseek(data, (long)row * cols * 4, SEEK_SET);
+    for (int i = 0; i < cols; i++)
+        fwrite(&x, 4, 1, data);
+    fseek(data, 0, SEEK_END);
 }
 
 static void layer(struct writer *w, const struct tiny *t, int i) {
@@ -68,6 +81,8 @@ static void write_weights(const char *folder, const struct tiny *t) {
     struct writer w = {.data = fopen(data_path, "w+"), .header = "{", .rng = {.key = t->seed}};
     CHECK(w.data);
     tensor(&w, "model.embed_tokens.weight", t->vocab, t->dim, 0, 1);
+    if (t->poisoned)
+        poison_row(w.data, t->poisoned, t->dim);
     for (int i = 0; i < t->n_layers; i++)
         layer(&w, t, i);
     tensor(&w, "model.norm.weight", t->dim, 0, t->broken ? NAN : 1, 0.1f);
@@ -98,9 +113,9 @@ static void write_config(const char *folder, const struct tiny *t) {
             "\"hidden_size\":%d,\"num_hidden_layers\":%d,\"num_attention_heads\":%d,"
             "\"num_key_value_heads\":%d,\"head_dim\":%d,\"intermediate_size\":%d,\"vocab_size\":%d,"
             "\"max_position_embeddings\":%d,\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
-            "\"tie_word_embeddings\":false,\"torch_dtype\":\"float32\",\"eos_token_id\":0}\n",
+            "\"tie_word_embeddings\":false,\"torch_dtype\":\"float32\",\"eos_token_id\":[0,%d]}\n",
             t->dim, t->n_layers, t->n_heads, t->n_kv_heads, t->head_size, t->ffn, t->vocab,
-            t->max_positions);
+            t->max_positions, t->poisoned);
     fclose(out);
 }
 
@@ -139,17 +154,117 @@ struct plan tiny_plan(const char *text) {
     return plan;
 }
 
-struct session *tiny_session(const struct model *model, bool bf16, int threads, int width,
-                             int max_total) {
-    struct session_params params = {.backend = "cpu",
-                                    .precision = bf16 ? PRECISION_BF16 : PRECISION_FP32,
-                                    .n_threads = threads,
-                                    .width = width,
-                                    .max_total = max_total};
+struct session *tiny_open_session(const struct model *model, struct session_params params) {
     struct err e = {0};
     struct session *session = session_open(model, &params, &e);
     if (!session)
         fprintf(stderr, "session: %s\n", e.text);
     CHECK(session);
     return session;
+}
+
+struct session *tiny_session(const struct model *model, bool bf16, int threads, int width,
+                             int max_total) {
+    return tiny_open_session(
+        model, (struct session_params){.backend = "cpu",
+                                       .precision = bf16 ? PRECISION_BF16 : PRECISION_FP32,
+                                       .n_threads = threads,
+                                       .width = width,
+                                       .max_total = max_total});
+}
+
+struct session_params tiny_cuda(int width, int max_total) {
+    return (struct session_params){
+        .backend = "cuda", .precision = PRECISION_BF16, .width = width, .max_total = max_total};
+}
+
+struct tape tape_new(const struct model *model, int n) {
+    struct tape tape = {.vocab = model->config.vocab};
+    tape.logits = calloc((size_t)n * (size_t)tape.vocab, sizeof *tape.logits);
+    CHECK(tape.logits);
+    return tape;
+}
+
+void tape_record(void *user, int position, const float *logits) {
+    struct tape *tape = user;
+    assert_int_equal(position, tape->n);
+    memcpy(tape->logits + (size_t)position * (size_t)tape->vocab, logits,
+           (size_t)tape->vocab * sizeof *logits);
+    tape->n = position + 1;
+}
+
+struct request tiny_forced(const struct plan *plan, const int32_t *ids, int n_prompt, int n,
+                           struct tape *tape) {
+    if (tape)
+        tape->n = 0;
+    return (struct request){.ids = ids,
+                            .n_ids = n_prompt,
+                            .plan = plan,
+                            .forced = ids + n_prompt,
+                            .n_forced = n - n_prompt,
+                            .key = 7,
+                            .user = tape,
+                            .on_logits = tape ? tape_record : NULL};
+}
+
+void tiny_add(struct session *session, const struct request *request) {
+    struct err e = {0};
+    if (!session_add(session, request, &e))
+        fail_msg("session_add: %s", e.code ? e.text : "it would have to wait");
+}
+
+/* A request in flight: where its answer goes, and whose its logits are. */
+struct asked {
+    struct answer *answer;
+    const struct request *request;
+};
+
+static void pass_on(void *user, int position, const float *logits) {
+    const struct asked *asked = user;
+    asked->request->on_logits(asked->request->user, position, logits);
+}
+
+static bool ask(struct session *session, struct asked *asked) {
+    struct request r = *asked->request;
+    struct err e = {0};
+    r.user = asked;
+    r.on_logits = r.on_logits ? pass_on : NULL;
+    bool ok = session_add(session, &r, &e);
+    if (!ok && e.code)
+        fail_msg("session_add: %s", e.text);
+    return ok;
+}
+
+static void take(const struct event *event) {
+    struct answer *a = ((struct asked *)event->user)->answer;
+    assert_int_equal(a->finish, FINISH_NOT);
+    assert_true(a->n < TINY_ANSWER);
+    a->ids[a->n++] = event->id;
+    a->finish = event->finish;
+    a->stats = event->stats;
+}
+
+void tiny_answer(struct session *session, const struct request *requests, int n, int stagger,
+                 struct answer *out) {
+    struct asked *asked = calloc((size_t)n, sizeof *asked);
+    struct event *events = calloc((size_t)n, sizeof *events);
+    assert_true(asked && events);
+    memset(out, 0, (size_t)n * sizeof *out);
+    for (int i = 0; i < n; i++)
+        asked[i] = (struct asked){&out[i], &requests[i]};
+    for (int next = 0, done = 0, step = 0; done < n; step++) {
+        while (next < n && step >= next * stagger && ask(session, &asked[next]))
+            next++;
+        struct err e = {0};
+        int told = session_step(session, events, &e);
+        if (told < 0)
+            fail_msg("session_step: %s", e.text);
+        assert_true(told > 0 || step < next * stagger); /* or nobody would ever come in */
+        for (int i = 0; i < told; i++) {
+            take(&events[i]);
+            done += events[i].finish != FINISH_NOT;
+        }
+    }
+    free(events);
+    free(asked);
 }
