@@ -213,13 +213,15 @@ bool cuda_host_logits(struct cuda *b, struct err *e) {
 }
 
 /* Logits of the pass that has just ended (nothing runs ahead then) to those who asked. */
-static bool tell_logits(struct cuda *b, const struct cuda_flight *f, struct err *e) {
+static bool tell_logits(struct cuda *b, const struct cuda_flight *f,
+                        const struct cuda_report *reports, struct err *e) {
     size_t vocab = (size_t)cuda_config(b)->vocab;
     if (!cuda_host_logits(b, e))
         return false;
     for (int32_t row = 0; row < f->n_rows; row++) {
         struct cuda_member *m = &b->members[row];
-        if (!m->taken || m->ended || f->number <= m->first_pass || !m->sequence->on_logits)
+        if (!m->taken || m->ended || f->number <= m->first_pass || !m->sequence->on_logits ||
+            reports[row].id == CUDA_ABSENT)
             continue;
         float *at = b->host_logits + (size_t)row * vocab;
         b->counters.host_syncs++;
@@ -257,7 +259,7 @@ static int collect(struct cuda *b, bool logits, struct outcome *out, struct err 
     struct cuda_flight *f = &b->flights[b->collected % CUDA_RING];
     const struct cuda_report *reports = b->reports + (b->collected % CUDA_RING) * (size_t)b->width;
     int n = 0;
-    if (!CUDA_CHECK(cudaEventSynchronize(f->done), e) || (logits && !tell_logits(b, f, e)))
+    if (!CUDA_CHECK(cudaEventSynchronize(f->done), e) || (logits && !tell_logits(b, f, reports, e)))
         return -1;
     b->collected++;
     for (int32_t row = 0; row < f->n_rows; row++) {
