@@ -16,6 +16,8 @@ struct head_step {
     int32_t capacity; /* tokens it may keep */
     int32_t now;      /* position of the query, or of the token about to be appended */
     uint64_t key;     /* of the sequence's random numbers */
+    const float *raw; /* NULL, or signals of this step in place of attention's and the bounds': of a
+                         token by its position, of a page by the position of its first token */
 };
 
 /* A unit under selection: a token slot or a page (slot 0). */
