@@ -39,9 +39,11 @@ struct backend {
     void *(*open)(const struct model *model, const struct session_params *params, struct err *e);
     void (*close)(void *backend);
     /* Puts a sequence into a free row; its prompt is fed now or at the next step. The ids are
-     * copied where they are needed later. The session has reserved worst_pages for it; false (e
-     * untouched): they are free, but scattered; the sequence has to wait. */
-    bool (*join)(void *backend, int row, const struct sequence *sequence, const int32_t *ids);
+     * copied where they are needed later. The session has reserved worst_pages for it. false: the
+     * plan cannot be followed (e says why); or, e untouched, pages are free but scattered, and the
+     * sequence has to wait. */
+    bool (*join)(void *backend, int row, const struct sequence *sequence, const int32_t *ids,
+                 struct err *e);
     /* The next pass: fills at most width outcomes, in row order, and returns their number; 0: no
      * row is in flight. Negative: the device failed, and e says how. */
     int (*step)(void *backend, struct outcome *out, struct err *e);

@@ -273,7 +273,9 @@ static float *prefill(struct batch *t, const int32_t *ids) {
 }
 
 /* Any free page does for any head, so that what is reserved is never scattered. */
-static bool cpu_join(void *backend, int row, const struct sequence *s, const int32_t *ids) {
+static bool cpu_join(void *backend, int row, const struct sequence *s, const int32_t *ids,
+                     struct err *e) {
+    (void)e;
     struct cpu *b = backend;
     struct batch t = {.b = b, .rows = &row};
     struct cpu_row *r = &b->rows[row];

@@ -3,12 +3,14 @@
  * passes ahead of the one whose ids it hands out, and learns late who has ended. */
 #include "engine/cuda.h"
 
-#include <math.h>
 #include <string.h>
+
+#include "engine/advance.h"
 
 bool cuda_check_at(cudaError_t code, const char *call, const char *file, int line, struct err *e) {
     if (code == cudaSuccess)
         return true;
+    cudaGetLastError(); /* or the next call would find it again */
     return err_set(e, EXIT_ENV, "cuda: %s: %s (%.*s at %s:%d)", cudaGetErrorName(code),
                    cudaGetErrorString(code), (int)strcspn(call, "("), call, file, line);
 }
@@ -103,15 +105,12 @@ void cuda_head(const struct cuda *b, int32_t rows) {
 
 void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n) {
     const struct config *c = cuda_config(b);
-    int vocab = c->vocab;
-    if (b->model->tokenizer && tokenizer_vocab(b->model->tokenizer) < vocab)
-        vocab = tokenizer_vocab(b->model->tokenizer);
     struct cuda_sampling s = {.rows = b->pass.rows,
                               .row_of = row_of,
                               .n = n,
                               .width = b->width,
                               .vocab = c->vocab,
-                              .ids_limit = vocab,
+                              .ids_limit = advance_vocab(b->model),
                               .logits = b->logits,
                               .forced = b->forced,
                               .max_total = b->params.max_total,

@@ -164,7 +164,8 @@ int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits);
 int cuda_time_kernels(void *backend, struct kernel_time *out, int room);
 
 /* cuda_prompts.c */
-bool cuda_join_row(void *backend, int row, const struct sequence *sequence, const int32_t *ids);
+bool cuda_join_row(void *backend, int row, const struct sequence *sequence, const int32_t *ids,
+                   struct err *e);
 void cuda_leave(void *backend, int row);
 /* Feeds the prompts of waiting rows, as many packs as the ring takes. */
 bool cuda_feed_prompts(struct cuda *b, struct err *e);

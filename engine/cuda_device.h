@@ -37,10 +37,12 @@ extern "C" {
 
 enum {
     CUDA_SEGMENTS = 8,
-    CUDA_NARROW = 64,      /* a wider session computes rows in blocks of */
-    CUDA_BLOCK_ROWS = 128, /* so many */
-    CUDA_GROUP = 16,       /* q heads per KV head at most */
-    CUDA_ABSENT = -2,      /* cuda_report.id: the row was not in flight */
+    CUDA_NARROW = 64,                      /* a wider session computes rows in blocks of */
+    CUDA_BLOCK_ROWS = 128,                 /* so many */
+    CUDA_GROUP = 16,                       /* q heads per KV head at most */
+    CUDA_PARTS = 64,                       /* chunks of a head's attention at most */
+    CUDA_TOKENS = CUDA_PARTS * 256 * PAGE, /* of a sequence at most */
+    CUDA_ABSENT = -2,                      /* cuda_report.id: the row was not in flight */
 };
 
 /* --- the model ---------------------------------------------------------------------------- */
@@ -81,7 +83,7 @@ CUDA_FN size_t matrix_at(int32_t segment, int32_t r, int32_t k) {
 
 struct cuda_acts {
     uint16_t *data;
-    int32_t rows;    /* stride: padded rows, a multiple of 8 */
+    int32_t rows;    /* stride: padded rows, one of the counts that products take */
     int32_t segment; /* of the matrix that takes them */
     int32_t chunks;  /* of a segment: ceil(segment / 64) */
 };
@@ -201,9 +203,13 @@ struct cuda_pass {
     int32_t *arrived; /* [rows][n_kv_heads] zero between passes */
 };
 
-/* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. */
+/* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. At most
+ * CUDA_PARTS chunks, of at most 256 pages. */
 CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
-    return wide ? 64 : pages <= 128 ? 8 : pages <= 512 ? 16 : pages <= 1024 ? 32 : 64;
+    int32_t each = wide ? 64 : pages <= 128 ? 8 : pages <= 512 ? 16 : pages <= 1024 ? 32 : 64;
+    while (each * CUDA_PARTS < pages)
+        each *= 2;
+    return each;
 }
 /* Pages that a row attends to in a layer where its selection is in force. */
 CUDA_FN int32_t attended_pages(const struct cuda_row *r, const struct cuda_plan *p) {

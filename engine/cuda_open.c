@@ -184,6 +184,9 @@ static bool plan_memory(struct cuda *b, struct layout *l, struct err *e) {
              1e-9 * (double)weights, 1e-9 * (double)l->bytes,
              1e-9 * (double)b->n_pages * (double)page_bytes(b),
              1e-9 * (double)wanted * (double)page_bytes(b), 1e-9 * (double)free_bytes);
+    if (wanted < 1)
+        return err_set(e, EXIT_USAGE, "%llu bytes of KV cache, expected at least the %zu of a page",
+                       (unsigned long long)b->params.kv_bytes, page_bytes(b));
     bool enough = b->n_pages >= 1 && (b->n_pages >= one || b->params.kv_bytes);
     if (b->params.too_large)
         *b->params.too_large = !enough;
@@ -203,8 +206,10 @@ static bool plan_memory(struct cuda *b, struct layout *l, struct err *e) {
 static bool take_memory(struct cuda *b, const struct layout *l, struct err *e) {
     size_t at = 0;
     b->arena_bytes = l->bytes;
-    if (!CUDA_CHECK(cudaMalloc(&b->arena, l->bytes), e) ||
-        !CUDA_CHECK(cudaMemsetAsync(b->arena, 0, l->bytes, b->stream), e))
+    bool there = CUDA_CHECK(cudaMalloc(&b->arena, l->bytes), e);
+    if (b->params.too_large)
+        *b->params.too_large = !there;
+    if (!there || !CUDA_CHECK(cudaMemsetAsync(b->arena, 0, l->bytes, b->stream), e))
         return false;
     for (int i = 0; i < l->n; i++) {
         void *p = (char *)b->arena + at;
@@ -221,6 +226,9 @@ static bool set_shape(struct cuda *b, struct err *e) {
     int32_t group = c->n_heads / c->n_kv_heads, head = 32;
     while (head < c->head_size)
         head *= 2;
+    if (b->params.max_total > CUDA_TOKENS)
+        return err_set(e, EXIT_USAGE, "%d tokens a sequence, expected at most %d on backend cuda",
+                       b->params.max_total, CUDA_TOKENS);
     if (group > CUDA_GROUP)
         return err_set(e, EXIT_CONTENT, "%s: %d q heads per KV head, expected at most %d",
                        b->model->path, group, CUDA_GROUP);
@@ -294,10 +302,21 @@ static bool open_ring(struct cuda *b, struct err *e) {
 static bool is_usable(int device, struct err *e) {
     int n = cuda_device_count(e);
     char text[256];
-    if (n && device >= n)
+    if (n && (device < 0 || device >= n))
         return err_set(e, EXIT_USAGE, "GPU %d, expected 0 to %d", device, n - 1);
     return n && (cuda_device_text(device, text, sizeof text) ||
                  err_set(e, EXIT_ENV, "GPU %d: %s", device, text));
+}
+
+/* One stream for all sessions of a device: blocks of a product wait for each other, and must not
+ * share the multiprocessors with half of another one. Never destroyed. */
+static cudaStream_t stream_of(int device, struct err *e) {
+    enum { MOST = 64 };
+    static cudaStream_t streams[MOST];
+    CHECK(device < MOST);
+    if (!streams[device])
+        CUDA_CHECK(cudaStreamCreateWithFlags(&streams[device], cudaStreamNonBlocking), e);
+    return streams[device];
 }
 
 /* The device of the session, and its name among instruction sets: attention's chunks differ in wide
@@ -307,7 +326,7 @@ static bool open_device(struct cuda *b, struct err *e) {
     if (!is_usable(device, e) || !CUDA_CHECK(cudaSetDevice(device), e) ||
         !CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), e) ||
         !CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), e) ||
-        !CUDA_CHECK(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), e))
+        !(b->stream = stream_of(device, e)))
         return false;
     snprintf(b->isa, sizeof b->isa, "sm_%d%d%s", major, minor, b->pass.wide ? "-wide" : "");
     return true;
@@ -372,8 +391,6 @@ void cuda_close(void *backend) {
     cudaFreeHost(b->host_logits);
     cuda_weights_free(&b->weights);
     cudaFree(b->arena);
-    if (b->stream)
-        cudaStreamDestroy(b->stream);
     for (int i = 0; b->members && i < b->width; i++)
         free(b->members[i].ids);
     free(b->members);

@@ -62,10 +62,16 @@ static uint64_t page_cost(const struct cuda *b, const struct cuda_plan *p) {
            (p->slot_columns ? PAGE * sizeof(float) : 0) + (p->page_column ? sizeof(float) : 0);
 }
 
-bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32_t *ids) {
+bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32_t *ids,
+                   struct err *e) {
     struct cuda *b = backend;
     const struct config *c = cuda_config(b);
     struct cuda_plan plan = plan_of(s->plan);
+    if (plan.keys == KEYS_RANK && c->head_size != b->pass.shape.cache_head)
+        return err_set(e, EXIT_USAGE,
+                       "policy %s: rotates keys by rank, which backend cuda does for head sizes "
+                       "32, 64, 128 and 256, not %d",
+                       s->plan->name, c->head_size);
     int32_t worst = pages_of(s->capacity < s->total ? s->capacity : s->total);
     int64_t pages = (int64_t)c->n_layers * c->n_kv_heads * worst;
     int64_t first = extents_take(&b->free_pages, pages);
@@ -122,7 +128,6 @@ struct pack {
     struct cuda_staging *staging;
     int32_t rows, n; /* of the pack, a multiple of 16; prompts */
     bool any_mass, any_logits;
-    int32_t highest; /* row of the batch */
 };
 
 static struct cuda_row row_of(const struct cuda_member *m) {
@@ -154,12 +159,11 @@ static void pack_prompt(struct cuda *b, struct pack *k, int32_t row) {
         g->block_prompt[k->rows / PAGE + i] = k->n;
     g->prompts[k->n] = (struct cuda_prompt){row, k->rows, n, m->plan};
     g->joins[k->n] = (struct cuda_join){row_of(m), row, (int32_t)m->first_page};
-    g->gather[2 * k->n] = k->rows + n - 1, g->gather[2 * k->n + 1] = row;
+    g->gather[2 * k->n] = k->rows + n - 1, g->gather[2 * k->n + 1] = k->n;
     g->rows[k->n] = row;
     k->rows += rows, k->n++;
     k->any_mass |= b->plans[m->plan].observe_prompt && b->plans[m->plan].has_observe;
     k->any_logits |= m->sequence->on_logits != NULL;
-    k->highest = row > k->highest ? row : k->highest;
     m->first_pass = b->launched;
     free(m->ids);
     m->ids = NULL;
@@ -167,7 +171,7 @@ static void pack_prompt(struct cuda *b, struct pack *k, int32_t row) {
 
 /* As many waiting prompts as fit. */
 static struct pack make_pack(struct cuda *b) {
-    struct pack k = {.staging = &b->staging[b->launched % CUDA_RING], .highest = -1};
+    struct pack k = {.staging = &b->staging[b->launched % CUDA_RING]};
     int i = 0;
     for (; i < b->n_waiting; i++) {
         int32_t n = b->members[b->waiting[i]].sequence->n_prompt;
@@ -231,12 +235,12 @@ static void feed_layer(const struct cuda *b, const struct cuda_prefill *f, int32
     cuda_settle(f, &b->pass, layer, b->stream);
 }
 
-/* Gathers rows of the pack into rows of the batch and computes their logits. */
-static void head_of(const struct cuda *b, const int32_t *pairs, int32_t n, int32_t highest) {
+/* Gathers n rows of the pack into the first rows of the batch and computes their logits. */
+static void head_of(const struct cuda *b, const int32_t *pairs, int32_t n) {
     int32_t bucket;
     cuda_gather(&b->pack_acts, b->pack_squares, b->pack_acts.rows, &b->acts_dim, b->pass.squares,
                 b->padded, cuda_config(b)->dim, pairs, n, b->stream);
-    cuda_head(b, cuda_bucket(b, highest, &bucket));
+    cuda_head(b, cuda_bucket(b, n - 1, &bucket));
 }
 
 /* Logits after every position of one prompt, as many at a time as the batch has rows. */
@@ -252,7 +256,7 @@ static bool tell_prompt(struct cuda *b, const struct cuda_prompt *p, int32_t *pa
                                         cudaMemcpyHostToDevice, b->stream),
                         e))
             return false;
-        head_of(b, b->gather, n, n - 1);
+        head_of(b, b->gather, n);
         if (!CUDA_CHECK(cudaMemcpyAsync(b->host_logits, b->logits,
                                         (size_t)n * vocab * sizeof(float), cudaMemcpyDeviceToHost,
                                         b->stream),
@@ -294,7 +298,7 @@ static bool feed_pack(struct cuda *b, struct err *e) {
         feed_layer(b, &f, layer, k.rows);
     if (k.any_logits && !tell_pack(b, &k, e))
         return false;
-    head_of(b, b->gather, k.n, k.highest);
+    head_of(b, b->gather, k.n);
     cuda_sample_rows(b, b->fed_rows, k.n);
     cuda_publish(b->report, b->width, b->reports, b->width, b->published, b->stream);
     return cuda_end_pass(b, b->width, e);

@@ -180,14 +180,15 @@ static int32_t *copy_forced(const struct request *r) {
     return memcpy(must_alloc(bytes + 1), r->forced, bytes);
 }
 
-static bool join(struct session *s, int row, const struct request *r, int64_t pages) {
+static bool join(struct session *s, int row, const struct request *r, int64_t pages,
+                 struct err *e) {
     struct member *m = &s->members[row];
     double start = clock_seconds();
     *m = (struct member){
         .user = r->user, .forced = copy_forced(r), .reserved = pages, .since = s->busy};
     m->sequence = sequence_of(r, m->forced);
     m->stats = (struct sequence_stats){.n_prompt = r->n_ids, .capacity = m->sequence.capacity};
-    m->taken = s->backend->join(s->state, row, &m->sequence, r->ids);
+    m->taken = s->backend->join(s->state, row, &m->sequence, r->ids, e);
     if (!m->taken) {
         free(m->forced);
         m->forced = NULL;
@@ -213,7 +214,7 @@ bool session_add(struct session *s, const struct request *r, struct err *e) {
         return false;
     while (s->first_free < s->params.width && s->members[s->first_free].taken)
         s->first_free++;
-    return s->first_free < s->params.width && join(s, s->first_free, r, pages);
+    return s->first_free < s->params.width && join(s, s->first_free, r, pages, e);
 }
 
 static void leave(struct session *s, int row) {

@@ -177,7 +177,7 @@ const int32_t *rig_table(const struct rig *rig, int row, int layer, int kv) {
     return table_of(c, rig->shape, row, layer, kv);
 }
 
-void rig_put_head(struct rig *rig, int row, int layer, int kv, const struct twin *t) {
+void rig_put_head(struct rig *rig, int row, int layer, int kv, const struct host_head *t) {
     const struct cuda_cache *c = &rig->pass.cache;
     const int32_t *table = rig_table(rig, row, layer, kv);
     for (int i = 0; i < t->head.n_pages; i++) {
@@ -193,7 +193,8 @@ void rig_put_head(struct rig *rig, int row, int layer, int kv, const struct twin
 
 /* --- the CPU's ------------------------------------------------------------------------------ */
 
-void twin_open(struct twin *t, const struct cpu_kernels *kernels, int head_size, int32_t room) {
+void host_head_open(struct host_head *t, const struct cpu_kernels *kernels, int head_size,
+                    int32_t room) {
     struct err e = {0};
     memset(t, 0, sizeof *t);
     assert_true(pool_init(&t->pool, kernels, head_size, room, &e));
@@ -202,13 +203,13 @@ void twin_open(struct twin *t, const struct cpu_kernels *kernels, int head_size,
     t->head = (struct head){.table = t->table, .live = t->live};
 }
 
-void twin_close(struct twin *t) {
+void host_head_close(struct host_head *t) {
     pool_destroy(&t->pool);
     test_free(t->table);
     test_free(t->live);
 }
 
-struct head_step rig_step(const struct rig *rig, struct twin *t, int row) {
+struct head_step rig_step(const struct rig *rig, struct host_head *t, int row) {
     const struct cuda_row *r = &rig->rows[row];
     return (struct head_step){.plan = &rig->plans[row],
                               .pool = &t->pool,
@@ -220,7 +221,7 @@ struct head_step rig_step(const struct rig *rig, struct twin *t, int row) {
                               .key = r->key};
 }
 
-void twin_settle(const struct rig *rig, const struct head_step *from, struct twin *to) {
+void host_head_settle(const struct rig *rig, const struct head_step *from, struct host_head *to) {
     const struct page_pool *pool = from->pool;
     int size = rig->shape.head_size;
     for (int i = 0; i < from->head->n_pages; i++)
@@ -237,7 +238,7 @@ void twin_settle(const struct rig *rig, const struct head_step *from, struct twi
     to->head.evictions = from->head->evictions;
 }
 
-static void check_content(const struct rig *rig, const struct twin *t, int i, int32_t page,
+static void check_content(const struct rig *rig, const struct host_head *t, int i, int32_t page,
                           const char *what) {
     int head = rig->shape.cache_head, size = rig->shape.head_size;
     const uint16_t *kv = rig->kv + (size_t)page * 32 * (size_t)head;
@@ -260,7 +261,7 @@ static void check_content(const struct rig *rig, const struct twin *t, int i, in
     }
 }
 
-static void check_bounds(const struct rig *rig, const struct twin *t, int i, int32_t page,
+static void check_bounds(const struct rig *rig, const struct host_head *t, int i, int32_t page,
                          const char *what) {
     int head = rig->shape.cache_head, size = rig->shape.head_size;
     const uint16_t *got = rig->bounds + (size_t)page * 2 * (size_t)head;
@@ -275,8 +276,8 @@ static void check_bounds(const struct rig *rig, const struct twin *t, int i, int
         }
 }
 
-static void check_page(const struct rig *rig, const struct twin *t, struct page_needs needs, int i,
-                       int32_t page, const char *what) {
+static void check_page(const struct rig *rig, const struct host_head *t, struct page_needs needs,
+                       int i, int32_t page, const char *what) {
     int32_t own = t->head.table[i];
     if (rig->live[page] != t->head.live[i])
         fail_msg("%s: page %d holds slots %x, expected %x", what, i, rig->live[page],
@@ -297,7 +298,7 @@ static void check_page(const struct rig *rig, const struct twin *t, struct page_
                  (double)t->pool.page_column[own]);
 }
 
-void rig_check_head(const struct rig *rig, int row, int layer, int kv, const struct twin *t,
+void rig_check_head(const struct rig *rig, int row, int layer, int kv, const struct host_head *t,
                     bool content, const char *what) {
     struct page_needs needs = plan_page_needs(&rig->plans[row]);
     const struct cuda_row *r = &rig->rows[row];

@@ -36,22 +36,23 @@ struct cuda_row rig_row(const struct rig *rig, int row, int32_t n_prompt, int32_
 const int32_t *rig_table(const struct rig *rig, int row, int layer, int kv);
 
 /* The same head on the CPU. */
-struct twin {
+struct host_head {
     struct page_pool pool;
     struct head head;
     int32_t *table;
     uint16_t *live;
 };
-void twin_open(struct twin *t, const struct cpu_kernels *kernels, int head_size, int32_t room);
-void twin_close(struct twin *t);
+void host_head_open(struct host_head *t, const struct cpu_kernels *kernels, int head_size,
+                    int32_t room);
+void host_head_close(struct host_head *t);
 /* A step of row `row` for it: layer, kv_head and now are the caller's. */
-struct head_step rig_step(const struct rig *rig, struct twin *t, int row);
+struct head_step rig_step(const struct rig *rig, struct host_head *t, int row);
 /* Moves what is left of a prompt to a head of its own, as settle_head_task of cpu.c does. */
-void twin_settle(const struct rig *rig, const struct head_step *from, struct twin *to);
+void host_head_settle(const struct rig *rig, const struct head_step *from, struct host_head *to);
 /* The device's head gets the positions, slots and columns of the CPU's. */
-void rig_put_head(struct rig *rig, int row, int layer, int kv, const struct twin *t);
+void rig_put_head(struct rig *rig, int row, int layer, int kv, const struct host_head *t);
 /* Fails where slots, positions, columns or (bounds) bounds of a head differ from the CPU's.
  * content: keys and values too. */
-void rig_check_head(const struct rig *rig, int row, int layer, int kv, const struct twin *t,
+void rig_check_head(const struct rig *rig, int row, int layer, int kv, const struct host_head *t,
                     bool content, const char *what);
 #endif

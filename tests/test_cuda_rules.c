@@ -63,10 +63,10 @@ static void trace_free(struct trace *t) {
 }
 
 static void feed_prompt(const struct rig *rig, const struct trace *trace,
-                        struct rules_scratch *scratch, struct twin *to) {
-    struct twin prompt;
+                        struct rules_scratch *scratch, struct host_head *to) {
+    struct host_head prompt;
     float zero[HEAD] = {0}, q[CUDA_GROUP * HEAD] = {0}, out[CUDA_GROUP * HEAD];
-    twin_open(&prompt, &no_arithmetic, HEAD, ROOM);
+    host_head_open(&prompt, &no_arithmetic, HEAD, ROOM);
     struct head_step step = rig_step(rig, &prompt, 0);
     for (int32_t t = 0; t < trace->n_prompt; t++) {
         step.now = t, step.raw = trace->signal + (size_t)t * TOTAL;
@@ -75,13 +75,14 @@ static void feed_prompt(const struct rig *rig, const struct trace *trace,
     }
     step.now = trace->n_prompt - 1;
     rules_shrink(&step);
-    twin_settle(rig, &step, to);
-    twin_close(&prompt);
+    host_head_settle(rig, &step, to);
+    host_head_close(&prompt);
 }
 
 /* What the CPU holds, attends to and stores after a step, as cuda_rules_replay tells it. */
-static void record(const struct rig *rig, const struct twin *t, const struct rules_scratch *scratch,
-                   int32_t *held, int32_t *attended, float *columns) {
+static void record(const struct rig *rig, const struct host_head *t,
+                   const struct rules_scratch *scratch, int32_t *held, int32_t *attended,
+                   float *columns) {
     struct page_needs needs = plan_page_needs(&rig->plans[0]);
     int n = 0;
     for (int i = 0; i < ROOM * PAGE; i++)
@@ -120,12 +121,12 @@ static void check_replay(const struct rig *rig, const struct trace *trace,
     float *columns = test_malloc(size), expected_columns[SLOTS];
     int32_t expected_held[SLOTS], expected_attended[SLOTS];
     struct rules_scratch scratch;
-    struct twin t;
+    struct host_head t;
     float zero[HEAD] = {0}, q[CUDA_GROUP * HEAD] = {0}, out[CUDA_GROUP * HEAD];
     gpu_copy_out(held, r->held, size);
     gpu_copy_out(attended, r->attended, size);
     gpu_copy_out(columns, r->columns, size);
-    twin_open(&t, &no_arithmetic, HEAD, ROOM);
+    host_head_open(&t, &no_arithmetic, HEAD, ROOM);
     rules_scratch_init(&scratch, TOTAL, rig->shape.group, t.pool.page_bytes, 1);
     feed_prompt(rig, trace, &scratch, &t);
     struct head_step step = rig_step(rig, &t, 0);
@@ -151,7 +152,7 @@ static void check_replay(const struct rig *rig, const struct trace *trace,
     }
     rig_check_head(rig, 0, 0, 0, &t, false, spelling);
     rules_scratch_free(&scratch);
-    twin_close(&t);
+    host_head_close(&t);
     test_free(held);
     test_free(attended);
     test_free(columns);

@@ -22,7 +22,7 @@ enum { TOTAL = (ROOM - 1) * PAGE, IDLE = ROWS - 1, IDLE_FROM = 40 };
 struct bench {
     struct rig rig;
     struct plan plans[ROWS];
-    struct twin twins[HEADS];
+    struct host_head twins[HEADS];
     struct rules_scratch scratch[HEADS]; /* with the view of the last step */
     float *qkv; /* of the step, [ROWS][...]; the CPU's is prepared in place */
     bool exact; /* signals come out the same in every order of sums */
@@ -54,14 +54,14 @@ static void bench_open(struct bench *b, const char *const policies[ROWS], int gr
         b->rig.rows[i].position = -1;
     }
     for (int i = 0; i < HEADS; i++) {
-        twin_open(&b->twins[i], kernels, head_size, ROOM);
+        host_head_open(&b->twins[i], kernels, head_size, ROOM);
         rules_scratch_init(&b->scratch[i], TOTAL, group, b->twins[i].pool.page_bytes, 1);
     }
 }
 
 static void bench_close(struct bench *b) {
     for (int i = 0; i < HEADS; i++) {
-        twin_close(&b->twins[i]);
+        host_head_close(&b->twins[i]);
         rules_scratch_free(&b->scratch[i]);
     }
     rig_close(&b->rig);
@@ -92,7 +92,7 @@ static void rotate(struct bench *b, float *x, int32_t position) {
 /* decode_head_task of cpu.c; the query is left in q. */
 static void cpu_head(struct bench *b, int row, int layer, int kv, float *q) {
     const struct cuda_shape *c = &b->rig.shape;
-    struct twin *t = &b->twins[head_at(row, layer, kv)];
+    struct host_head *t = &b->twins[head_at(row, layer, kv)];
     struct head_step step = rig_step(&b->rig, t, row);
     bool by_rank = step.plan->keys == KEYS_RANK;
     float k[256], out[CUDA_GROUP * 256];
@@ -147,7 +147,7 @@ static void check_view(const struct bench *b, int row, int layer, int kv, const 
 }
 
 static void check_ranks(const struct bench *b, int row, int layer, int kv, const char *what) {
-    const struct twin *t = &b->twins[head_at(row, layer, kv)];
+    const struct host_head *t = &b->twins[head_at(row, layer, kv)];
     int32_t rank[ROOM * PAGE], n = t->head.n_pages * PAGE, position[ROOM * PAGE];
     if (b->plans[row].keys != KEYS_RANK)
         return;

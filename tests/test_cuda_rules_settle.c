@@ -65,10 +65,10 @@ static uint16_t *pack(const struct rig *rig, const struct workspace *w) {
 static void check_settled(const struct rig *rig, struct workspace *w, int i, int kv,
                           const struct cpu_kernels *kernels, int layer) {
     int row = w->prompts[i].row, size = rig->shape.head_size;
-    struct twin prompt, t;
+    struct host_head prompt, t;
     char what[300];
-    twin_open(&prompt, kernels, size, ROOM);
-    twin_open(&t, kernels, size, ROOM);
+    host_head_open(&prompt, kernels, size, ROOM);
+    host_head_open(&t, kernels, size, ROOM);
     struct head_step step = rig_step(rig, &prompt, row);
     step.layer = layer, step.kv_head = kv;
     for (int32_t p = 0; p < w->prompts[i].n; p++) {
@@ -80,12 +80,12 @@ static void check_settled(const struct rig *rig, struct workspace *w, int i, int
     }
     step.now = w->prompts[i].n - 1;
     rules_shrink(&step);
-    twin_settle(rig, &step, &t);
+    host_head_settle(rig, &step, &t);
     snprintf(what, sizeof what, "%s, head size %d, prompt of %d, layer %d, head %d",
              step.plan->name, size, w->prompts[i].n, layer, kv);
     rig_check_head(rig, row, layer, kv, &t, true, what);
-    twin_close(&prompt);
-    twin_close(&t);
+    host_head_close(&prompt);
+    host_head_close(&t);
 }
 
 static void settle(const char *const policies[ROWS], int head_size, int cache_head) {

@@ -9,7 +9,7 @@
  * sequence's own length, so the batch changes no bit. */
 #include "engine/kernels/cuda_common.cuh"
 
-enum { WARPS = 8, THREADS = 32 * WARPS, CHUNK_PAGES = 64, WARP_PAGES = CHUNK_PAGES / WARPS };
+enum { WARPS = 8, THREADS = 32 * WARPS };
 
 /* One (row, KV head, chunk). */
 struct item {
@@ -200,13 +200,13 @@ static __device__ __forceinline__ void attend_pages(const cuda_pass &p, const it
  * chunk): [group][cache_head] of O, then the largest score and the sum of each head. */
 struct parts {
     const float *data; /* of the first */
-    int stride, n;     /* to the next; at most CHUNK_PAGES */
+    int stride, n;     /* to the next; at most CUDA_PARTS */
     int head, group;
 };
 
 /* What merging needs of every part and head. */
 struct merging {
-    float weight[CHUNK_PAGES][CUDA_GROUP], most[CUDA_GROUP], sum[CUDA_GROUP];
+    float weight[CUDA_PARTS][CUDA_GROUP], most[CUDA_GROUP], sum[CUDA_GROUP];
 };
 
 /* One warp per head weighs the parts; the order of the sum is that of the parts' numbers. */

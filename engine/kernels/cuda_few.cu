@@ -207,7 +207,7 @@ template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cu
 
 void product_few(const cuda_product *p, cudaStream_t stream) {
     int tiles = (p->w.n + 15) / 16, room = product_blocks();
-    int blocks = tiles < room ? tiles : room;
+    int each = (tiles + room - 1) / room, blocks = (tiles + each - 1) / each; /* equal shares */
     if (p->rows <= 1)
         launch_few<1>(p, blocks, stream);
     else

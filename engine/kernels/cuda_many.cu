@@ -139,7 +139,7 @@ template <int NT, int WN> struct computer {
 };
 
 template <int NT, int WN>
-__global__ void __launch_bounds__((4 * WN + 1) * 32)
+__global__ void __launch_bounds__((4 * WN + 1) * 32, NT *WN <= 8 ? 2 : 1)
     k_many(const __grid_constant__ cuda_product p, const __grid_constant__ shares share) {
     typedef many<NT, WN> size;
     extern __shared__ __align__(128) char memory[];
@@ -169,8 +169,7 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32)
 template <int NT, int WN> static void launch_many(const cuda_product *p, cudaStream_t stream) {
     typedef many<NT, WN> size;
     shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, product_blocks());
-    int blocks = s.cut || s.items > s.blocks ? s.blocks : s.items;
-    launch(k_many<NT, WN>, dim3(blocks), dim3(size::THREADS + 32), sizeof(typename size::shared),
+    launch(k_many<NT, WN>, dim3(s.blocks), dim3(size::THREADS + 32), sizeof(typename size::shared),
            stream, *p, s);
 }
 
@@ -192,7 +191,7 @@ void product_many(const cuda_product *p, cudaStream_t stream) {
     else if (p->rows == 32)
         launch_many<2, 2>(p, stream);
     else if (p->rows == 64)
-        launch_many<4, 2>(p, stream);
+        launch_many<8, 1>(p, stream);
     else {
         if (p->epilogue != CUDA_RESIDUAL)
             launch(k_rms, dim3((p->rows + 7) / 8), dim3(256), 0, stream, *p, p->rms);

@@ -102,8 +102,10 @@ static __device__ uint64_t begin_row(const cuda_pass &p, int row, int32_t *dense
     if (plan->select != UNIT_NONE)
         atomicMax(dense, plan->dense_layers);
     int32_t attended = attended_pages(r, plan);
-    int32_t chunk = chunk_pages(p.wide, attended), all = chunk_pages(p.wide, pages);
-    return (uint64_t)((pages + all - 1) / all) << 32 | (uint64_t)((attended + chunk - 1) / chunk);
+    int32_t each = chunk_pages(p.wide, attended), chunks = (attended + each - 1) / each;
+    int32_t all = chunk_pages(p.wide, pages), most = (pages + all - 1) / all;
+    /* list 1 serves layers where this row may select all the same */
+    return (uint64_t)(most > chunks ? most : chunks) << 32 | (uint64_t)chunks;
 }
 
 /* Both sums over the threads before this one, and in *total over all of them. */

@@ -128,7 +128,7 @@ bool product_wide(const cuda_product *p, cudaStream_t stream) {
     if (product_capability() != 90)
         return false;
     shares s = share_out(p->w.n, p->w.segment, p->rows / ROWS, product_blocks());
-    int blocks = s.cut || s.items > s.blocks ? s.blocks : s.items;
-    launch(k_wide, dim3(blocks), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024, stream, *p, s);
+    launch(k_wide, dim3(s.blocks), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024, stream, *p,
+           s);
     return true;
 }
