@@ -161,7 +161,7 @@ static __device__ void store_ranks(const rules_head &h, rules_block &b, uint32_t
     for (int i = threadIdx.x; i < slots; i += RULES_THREADS) {
         const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
         if (c.live[page] >> i % PAGE & 1)
-            atomicOr(seen + position / 32, 1u << position % 32);
+            atomicOr(seen + position / 32, 1u << (position & 31));
     }
     __syncthreads();
     for (int from = 0; from < words; from += RULES_THREADS) {
@@ -175,7 +175,7 @@ static __device__ void store_ranks(const rules_head &h, rules_block &b, uint32_t
         const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
         const bool live = c.live[page] >> i % PAGE & 1;
         const int word = live ? position / 32 : 0;
-        const uint32_t older = seen[word] & ((1u << position % 32) - 1);
+        const uint32_t older = seen[word] & ((1u << (position & 31)) - 1);
         rank[i] = live ? before[word] + __popc(older) : 0;
     }
 }

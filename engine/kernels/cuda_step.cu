@@ -2,6 +2,7 @@
  * embeddings), rows join and leave, a row pretends to have been fed. */
 #include "base/rng.h"
 #include "engine/kernels/cuda_common.cuh"
+#include "engine/kernels/cuda_rules.h"
 
 enum {
     BEGIN_THREADS = 1024, /* rows that k_begin takes at once */
@@ -81,24 +82,15 @@ struct begin_shared {
     int32_t dense;
 };
 
-/* Feeds `next` of a row to the counts of its heads, as rules_make_room and head_append do to each
- * head. Returns how many chunks of work the row has in list 0 and, in the high half, in list 1. */
+/* Feeds `next` of a row to the counts of its heads. Returns how many chunks of work the row has in
+ * list 0 and, in the high half, in list 1. */
 static __device__ uint64_t begin_row(const cuda_pass &p, int row, int32_t *dense) {
     cuda_row *r = p.rows + row;
     if (!r->active)
         return 0;
     const cuda_plan *plan = p.plans + r->plan;
-    int32_t position = r->position + 1, live = r->n_live, pages = r->n_pages;
-    bool by_token = plan->evict == UNIT_TOKEN && live >= r->capacity;
-    bool by_page = plan->evict == UNIT_PAGE && position % PAGE == 0 && pages >= r->capacity / PAGE;
-    live -= by_token ? 1 : by_page ? PAGE : 0;
-    pages -= by_page;
-    pages += live == pages * PAGE;
-    r->position = position;
-    r->evict = by_token || by_page;
-    r->evictions += by_token || by_page;
-    r->n_live = live + 1;
-    r->n_pages = pages;
+    rules_feed_row(r, plan);
+    int32_t pages = r->n_pages;
     if (plan->select != UNIT_NONE)
         atomicMax(dense, plan->dense_layers);
     int32_t attended = attended_pages(r, plan);
@@ -128,15 +120,33 @@ static __device__ uint64_t sum_before(begin_shared *shared, uint64_t count, uint
     return before + sum - count;
 }
 
+static __device__ cuda_work work_of(const cuda_pass &p, int row, int32_t chunk) {
+    const cuda_row &r = p.rows[row];
+    const cuda_plan &plan = p.plans[r.plan];
+    const bool by_page = plan.select == UNIT_PAGE && r.n_pages > r.budget / PAGE;
+    const bool by_token = plan.select == UNIT_TOKEN && r.n_live > r.budget;
+    const int32_t n = attended_pages(&r, &plan), each = chunk_pages(p.wide, n);
+    const int32_t first = chunk * each, pages = n - first < each ? n - first : each;
+    cuda_work w = {};
+    w.row = row;
+    w.chunk = (uint16_t)chunk, w.n_chunks = (uint16_t)((n + each - 1) / each);
+    w.first = (uint16_t)first, w.pages = (uint16_t)(pages > 0 ? pages : 0);
+    w.flags = (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
+                         (plan.mass ? CUDA_WORK_MASS : 0) |
+                         (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0));
+    w.dense_layers = (uint16_t)(plan.select != UNIT_NONE ? plan.dense_layers : 0);
+    return w;
+}
+
 /* Eight lanes a row: a batch has either many chunks in few rows or few in many. */
 static __device__ void write_work(const cuda_pass &p, const begin_shared *shared, int from) {
     for (int i = threadIdx.x / 8; i < BEGIN_THREADS && from + i < p.n_rows; i += BEGIN_THREADS / 8)
         for (int list = 0; list < 2; list++) {
             uint32_t first = (uint32_t)(shared->first[i] >> (list * 32));
             uint32_t count = (uint32_t)(shared->count[i] >> (list * 32));
-            uint32_t *to = p.work + (size_t)list * p.max_work + first;
+            cuda_work *to = p.work + (size_t)list * p.max_work + first;
             for (uint32_t chunk = threadIdx.x % 8; chunk < count; chunk += 8)
-                to[chunk] = (uint32_t)(from + i) << 16 | chunk;
+                to[chunk] = work_of(p, from + i, (int32_t)chunk);
         }
 }
 
