@@ -278,21 +278,15 @@ static int score_pages_by_bound(const struct head_step *s, struct rules_scratch 
     return n;
 }
 
-static int score_raw(const struct head_step *s, struct rules_scratch *w, enum unit unit) {
-    int n = unit == UNIT_TOKEN ? score_tokens(s, w) : score_pages_by_mass(s, w, false);
-    for (int i = 0; i < n; i++)
-        w->units[i].signal = s->raw[w->units[i].position];
-    return n;
-}
-
 static int score_units(const struct head_step *s, struct rules_scratch *w, enum unit unit,
                        enum signal signal, const float *q) {
-    if (s->raw)
-        return score_raw(s, w, unit);
-    if (signal == SIGNAL_BOUND || signal == SIGNAL_SHARE)
-        return score_pages_by_bound(s, w, q, signal == SIGNAL_SHARE);
-    return unit == UNIT_TOKEN ? score_tokens(s, w)
-                              : score_pages_by_mass(s, w, signal == SIGNAL_MASS_MAX);
+    bool by_bound = signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
+    int n = by_bound && !s->raw  ? score_pages_by_bound(s, w, q, signal == SIGNAL_SHARE)
+            : unit == UNIT_TOKEN ? score_tokens(s, w)
+                                 : score_pages_by_mass(s, w, signal == SIGNAL_MASS_MAX);
+    for (int i = 0; s->raw && i < n; i++)
+        w->units[i].signal = s->raw[w->units[i].position];
+    return n;
 }
 
 /* --- the best `count` of the units, ties to the older ----------------------------------------- */
