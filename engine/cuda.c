@@ -7,6 +7,9 @@
 
 #include "engine/advance.h"
 
+/* Weights that are fetched into the L2 cache while attention runs. */
+enum { L2_AHEAD = 20 << 20 };
+
 bool cuda_check_at(cudaError_t code, const char *call, const char *file, int line, struct err *e) {
     if (code == cudaSuccess)
         return true;
@@ -57,6 +60,11 @@ void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_stream_of_r
     normed(&p, r);
     p.bias = w->qkv_bias;
     p.y = y, p.ldy = w->qkv.n;
+    if (r->rows <= 4) { /* few rows leave memory idle during attention */
+        size_t bytes = cuda_matrix_bytes(w->o.n, w->o.segment) +
+                       cuda_matrix_bytes(w->gate_up.n, w->gate_up.segment);
+        p.ahead = w->o.data, p.ahead_bytes = bytes < L2_AHEAD ? bytes : L2_AHEAD;
+    }
     cuda_product_run(&p, b->stream);
 }
 

@@ -163,6 +163,21 @@ struct cuda_row {
     uint64_t key;
 };
 
+/* One chunk of a row's attention, the same for all layers and heads: pages [first, first + pages)
+ * of what it attends to. */
+struct cuda_work {
+    int32_t row;
+    uint16_t chunk, n_chunks, first, pages;
+    uint16_t flags;        /* CUDA_WORK_... */
+    uint16_t dense_layers; /* where flags name a selection: layers below it attend to all */
+};
+enum {
+    CUDA_WORK_VIEW = 1,   /* selected pages: p->view */
+    CUDA_WORK_CHOSEN = 2, /* selected tokens: p->chosen */
+    CUDA_WORK_MASS = 4,   /* scores and softmax are wanted */
+    CUDA_WORK_RANK = 8,
+};
+
 /* What a pass says of a row; the host reads it late. */
 struct cuda_report {
     int32_t id, finish, n_live, n_pages, evictions;
@@ -188,9 +203,9 @@ struct cuda_pass {
                        rotated queries as B fragments: lane n * 4 + j holds inputs 2j, 2j + 1,
                        2j + 8, 2j + 9 of head n */
 
-    /* the work of attention: entries row << 16 | chunk, the same for all layers and heads */
-    uint32_t *work;  /* [2][max_work]: what is attended; everything that is resident */
-    int32_t *n_work; /* [2], then the largest dense_layers of a row in flight */
+    struct cuda_work *work; /* [2][max_work] what attention has to do, with all selections in force;
+                               and chunks enough for any layer */
+    int32_t *n_work;        /* [2], then the largest dense_layers of a row in flight */
     int32_t max_work, max_chunks;
     int32_t *view;    /* [rows][n_kv_heads][room] pages chosen by selection, ascending */
     uint32_t *chosen; /* [rows][n_kv_heads][room] slots chosen by token selection, by index into
@@ -206,7 +221,7 @@ struct cuda_pass {
 /* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. At most
  * CUDA_PARTS chunks, of at most 256 pages. */
 CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
-    int32_t each = wide ? 64 : pages <= 128 ? 8 : pages <= 512 ? 16 : pages <= 1024 ? 32 : 64;
+    int32_t each = wide ? 64 : pages <= 128 ? 8 : pages <= 256 ? 16 : pages <= 1024 ? 32 : 64;
     while (each * CUDA_PARTS < pages)
         each *= 2;
     return each;
@@ -263,6 +278,8 @@ struct cuda_product {
     float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
     float *part;               /* partial sums: cuda_product_part_bytes */
     int32_t *arrived;          /* counters [8 * multiprocessors], zero between launches */
+    const void *ahead; /* up to 4 rows: what a later kernel will read, fetched into the L2 cache */
+    size_t ahead_bytes;
 };
 /* A row's result is the same in every width, at every place. */
 void cuda_product_run(const struct cuda_product *p, cudaStream_t stream);

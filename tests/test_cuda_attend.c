@@ -91,6 +91,21 @@ static struct cuda_plan plan_of(enum kind kind) {
                               .keys = kind == RANK ? KEYS_RANK : KEYS_ABSOLUTE};
 }
 
+static struct cuda_work work_of(const struct fixture *f, int row, int c, int chunks, int each,
+                                int n) {
+    bool view = f->kind == PAGES && f->pages[row] > 3;
+    return (struct cuda_work){
+        .row = row,
+        .chunk = (uint16_t)c,
+        .n_chunks = (uint16_t)chunks,
+        .first = (uint16_t)(c * each),
+        .pages = (uint16_t)(n - c * each < each ? n - c * each : each),
+        .flags = (uint16_t)((view ? CUDA_WORK_VIEW : 0) |
+                            (f->kind == TOKENS ? CUDA_WORK_CHOSEN | CUDA_WORK_MASS : 0) |
+                            (f->kind == MASS ? CUDA_WORK_MASS : 0) |
+                            (f->kind == RANK ? CUDA_WORK_RANK : 0))};
+}
+
 /* only: this row alone is active, or -1. */
 static void upload(struct fixture *f, int wide, int only) {
     struct cuda_pass *p = &f->pass;
@@ -117,7 +132,7 @@ static void upload(struct fixture *f, int wide, int only) {
     struct cuda_plan plan = plan_of(f->kind);
     p->plans = gpu_copy_in(&plan, sizeof plan);
     struct cuda_row rows[ROWS] = {{0}};
-    uint32_t work[2 * ROWS * 64];
+    struct cuda_work work[2 * ROWS * 64] = {{0}};
     int32_t n_work[4] = {0};
     for (int r = 0; r < ROWS; r++) {
         rows[r] = (struct cuda_row){.active = only < 0 || only == r, .n_pages = f->pages[r]};
@@ -127,7 +142,7 @@ static void upload(struct fixture *f, int wide, int only) {
         int chunks = (n + each - 1) / each;
         most = chunks > most ? chunks : most;
         for (int c = 0; rows[r].active && c < chunks; c++)
-            work[n_work[0]++] = (uint32_t)(r << 16 | c);
+            work[n_work[0]++] = work_of(f, r, c, chunks, each, n);
     }
     p->rows = gpu_copy_in(rows, sizeof rows);
     p->max_work = ROWS * 64, p->max_chunks = most;

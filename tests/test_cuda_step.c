@@ -52,7 +52,7 @@ static void open_fixture(struct fixture *f, int dim, int n_rows, bool wide) {
         .rows = gpu_alloc((size_t)n_rows * sizeof(struct cuda_row)),
         .x = gpu_alloc((size_t)n_rows * (size_t)dim * sizeof(float)),
         .squares = gpu_alloc((size_t)(tiles * f->stride) * sizeof(float)),
-        .work = gpu_alloc(2 * MOST_WORK * sizeof(uint32_t)),
+        .work = gpu_alloc(2 * MOST_WORK * sizeof(struct cuda_work)),
         .n_work = gpu_alloc(3 * sizeof(int32_t)),
         .max_work = MOST_WORK,
     };
@@ -101,14 +101,14 @@ static void check_embeddings(const struct fixture *f, const int32_t *ids, int n)
 }
 
 static void poison_work(const struct fixture *f) {
-    static uint32_t poison[2 * MOST_WORK];
+    static struct cuda_work poison[2 * MOST_WORK];
     memset(poison, 0xa5, sizeof poison);
     gpu_write(f->pass.work, poison, sizeof poison);
 }
 
 /* Lists of work and n_work of what the rows hold now. */
 static void check_work(const struct fixture *f, const struct cuda_row *rows) {
-    uint32_t *work = test_malloc(2 * MOST_WORK * sizeof *work);
+    struct cuda_work *work = test_malloc(2 * MOST_WORK * sizeof *work);
     int32_t n_work[3], n[2] = {0, 0}, dense = 0;
     gpu_copy_out(work, f->pass.work, 2 * MOST_WORK * sizeof *work);
     gpu_copy_out(n_work, f->pass.n_work, sizeof n_work);
@@ -119,21 +119,31 @@ static void check_work(const struct fixture *f, const struct cuda_row *rows) {
             continue;
         if (plan->select && plan->dense_layers > dense)
             dense = plan->dense_layers;
+        int chunks[2];
         for (int list = 0; list < 2; list++) {
-            int pages = r->n_pages, most = r->budget / PAGE;
-            if (list == 0 && plan->select == UNIT_PAGE && pages > most)
-                pages = most;
+            int pages = list ? r->n_pages : attended_pages(r, plan);
             int chunk = chunk_pages(f->pass.wide, pages);
-            for (int i = 0; i * chunk < pages; i++)
-                assert_int_equal(work[list * MOST_WORK + n[list]++],
-                                 (uint32_t)row << 16 | (uint32_t)i);
+            chunks[list] = (pages + chunk - 1) / chunk;
         }
+        for (int list = 0; list < 2; list++)
+            for (int i = 0; i < chunks[list] || (list && i < chunks[0]); i++) {
+                const struct cuda_work *w = &work[list * MOST_WORK + n[list]++];
+                int pages = attended_pages(r, plan), chunk = chunk_pages(f->pass.wide, pages);
+                assert_int_equal(w->row, row);
+                assert_int_equal(w->chunk, i);
+                assert_int_equal(w->n_chunks, chunks[0]);
+                if (list)
+                    continue;
+                assert_int_equal(w->first, i * chunk);
+                assert_int_equal(w->pages, pages - i * chunk < chunk ? pages - i * chunk : chunk);
+                assert_int_equal(w->flags & CUDA_WORK_VIEW ? 1 : 0, pages < r->n_pages);
+            }
     }
     assert_int_equal(n_work[0], n[0]);
     assert_int_equal(n_work[1], n[1]);
     assert_int_equal(n_work[2], dense);
     for (int list = 0; list < 2; list++)
-        assert_int_equal(work[list * MOST_WORK + n[list]], 0xa5a5a5a5);
+        assert_int_equal(work[list * MOST_WORK + n[list]].row, (int32_t)0xa5a5a5a5);
     test_free(work);
 }
 

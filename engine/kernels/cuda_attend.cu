@@ -7,55 +7,55 @@
  * with the running softmax of FlashAttention (arXiv 2205.14135). Warps, then chunks
  * (Flash-Decoding), are merged in a fixed order; the chunk's length is a function of the
  * sequence's own length, so the batch changes no bit. */
-#include "engine/kernels/cuda_common.cuh"
+#include "engine/kernels/cuda_merge.cuh"
 
-enum { WARPS = 8, THREADS = 32 * WARPS };
+/* --- what there is to do -------------------------------------------------------------------- */
 
-/* One (row, KV head, chunk). */
+/* One (row, KV head, chunk): pages [first, first + pages) of what is attended. */
 struct item {
-    int row, kv, chunk, n_chunks, first, pages; /* pages [first, first + pages) of n */
-    const int32_t *ids;                         /* physical, of all */
-    const uint32_t *chosen, *live;              /* chosen: by place, or NULL */
-    const int32_t *rank;                        /* by place and slot, or NULL */
-    float *score;                               /* [group][room * 16], or NULL */
-    bool look, mass;
+    int row, kv, chunk, n_chunks, first, pages, flags;
 };
 
-static __device__ bool find_item(const cuda_pass &p, int layer, bool look, int list, int i,
-                                 item *out) {
-    const uint32_t entry = p.work[(size_t)list * p.max_work + i / p.shape.n_kv_heads];
-    const int row = (int)(entry >> 16), kv = i % p.shape.n_kv_heads;
-    const cuda_row &r = p.rows[row];
-    const cuda_plan &plan = p.plans[r.plan];
-    const bool selects = plan.select != UNIT_NONE && layer >= plan.dense_layers;
-    const bool by_token = selects && plan.select == UNIT_TOKEN && r.n_live > r.budget;
-    const bool by_page = selects && plan.select == UNIT_PAGE && r.n_pages > r.budget / PAGE;
+static __device__ __forceinline__ size_t head_of(const cuda_pass &p, const item &it) {
+    return (size_t)it.row * p.shape.n_kv_heads + it.kv;
+}
+/* Physical pages by place. */
+static __device__ __forceinline__ const int32_t *ids_of(const cuda_pass &p, int layer,
+                                                        const item &it) {
+    return it.flags & CUDA_WORK_VIEW ? p.view + head_of(p, it) * p.cache.room
+                                     : table_of(p.cache, p.shape, it.row, layer, it.kv);
+}
+
+/* Where only some rows select (list 1), or all is looked at: the chunk's pages in this layer. */
+static __device__ void fit_item(const cuda_pass &p, int layer, bool look, const cuda_work &w,
+                                item *it) {
+    const cuda_row &r = p.rows[it->row];
+    const bool selects = layer >= w.dense_layers && !look;
+    const bool by_page = it->flags & CUDA_WORK_VIEW && selects;
     const int n = by_page ? r.budget / PAGE : r.n_pages, each = chunk_pages(p.wide, n);
-    const size_t head = (size_t)row * p.shape.n_kv_heads + kv;
-    if (look && !by_token)
-        return false;
-    out->row = row, out->kv = kv, out->chunk = (int)(entry & 0xffff);
-    out->n_chunks = (n + each - 1) / each;
-    out->first = out->chunk * each;
-    out->pages = min(each, n - out->first);
-    out->ids = by_page ? p.view + head * p.cache.room : table_of(p.cache, p.shape, row, layer, kv);
-    out->chosen = by_token && !look ? p.chosen + head * p.cache.room : NULL;
-    out->rank = plan.keys == KEYS_RANK ? p.rank + head * p.cache.room * PAGE : NULL;
-    out->mass =
-        plan.mass && (look || plan.observe == SIGNAL_MASS || plan.observe == SIGNAL_MASS_MAX);
-    out->score = out->mass ? p.score + head * p.shape.group * ((size_t)p.cache.room * PAGE) : NULL;
-    out->look = look;
-    return out->pages > 0;
+    if (look && !(it->flags & CUDA_WORK_CHOSEN && layer >= w.dense_layers))
+        it->pages = 0;
+    else
+        it->first = it->chunk * each, it->pages = max(0, min(each, n - it->first));
+    it->n_chunks = (n + each - 1) / each;
+    it->flags &= ~((by_page ? 0 : CUDA_WORK_VIEW) | (selects ? 0 : CUDA_WORK_CHOSEN));
+}
+
+/* Item i of n; without pages there is nothing to do. */
+static __device__ item item_of(const cuda_pass &p, int layer, bool look, int list, int i, int n) {
+    cuda_work w = {};
+    if (i < n) {
+        const cuda_work *from = p.work + (size_t)list * p.max_work + i / p.shape.n_kv_heads;
+        const uint4 entry = __ldcg((const uint4 *)from);
+        memcpy(&w, &entry, sizeof w);
+    }
+    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.first, w.pages, w.flags};
+    if (list && i < n)
+        fit_item(p, layer, look, w, &it);
+    return it;
 }
 
 /* --- one warp over its pages ---------------------------------------------------------------- */
-
-/* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
- * next of each tile, and the rows l / 4 and l / 4 + 8. */
-template <int DT, int GT> struct state {
-    float max[GT][2], sum[GT][2]; /* sum: of this lane's rows only */
-    float out[GT][DT][4];
-};
 
 /* Pages are written by other kernels only. */
 static __device__ __forceinline__ uint4 load_fragment(const uint16_t *p) {
@@ -128,65 +128,85 @@ static __device__ __forceinline__ uint2 soften(state<DT, GT> &w, int t, float s[
 static __device__ void store_scores(const cuda_pass &p, const item &it, int place, int t,
                                     const float s[4], int lane) {
     const size_t stride = (size_t)p.cache.room * PAGE;
+    float *score = p.score + head_of(p, it) * p.shape.group * stride;
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         const int head = t * 8 + lane % 4 * 2 + j % 2, slot = lane / 4 + j / 2 * 8;
         if (head < p.shape.group)
-            it.score[head * stride + (size_t)place * PAGE + slot] = s[j];
+            score[head * stride + (size_t)place * PAGE + slot] = s[j];
     }
 }
 
-template <int DT, int GT, bool RANK>
-static __device__ __forceinline__ void attend_pages(const cuda_pass &p, const item &it,
-                                                    const uint2 (*q)[DT][32], int warp, int lane,
-                                                    state<DT, GT> &w) {
-    const int n = (it.pages - warp + WARPS - 1) / WARPS; /* pages first + warp + 8 i */
-    const size_t page_size = 2 * 16 * 16 * DT;
-    int32_t my_id = 0;
-    uint32_t my_live = 0;
-    if (lane < n) {
-        const int place = it.first + warp + lane * WARPS;
-        my_id = __ldcg(it.ids + place);
-        my_live = __ldcg(it.live + my_id);
-        if (it.chosen)
-            my_live &= __ldcg(it.chosen + place);
+/* What a warp knows of its pages first + warp + 8 i of an item, i in lane i. */
+struct warp_pages {
+    int n;
+    int32_t id;
+    uint32_t live;
+    __device__ __forceinline__ int32_t id_of(int i) const { return __shfl_sync(~0u, id, i); }
+    __device__ __forceinline__ uint32_t live_of(int i) const { return __shfl_sync(~0u, live, i); }
+};
+static __device__ __forceinline__ int place_of(const item &it, int warp, int i) {
+    return it.first + warp + i * WARPS;
+}
+static __device__ __forceinline__ void load_ids(const cuda_pass &p, int layer, const item &it,
+                                                int warp, int lane, warp_pages *w) {
+    w->n = (it.pages - warp + WARPS - 1) / WARPS;
+    w->id = 0, w->live = 0;
+    if (lane < w->n)
+        w->id = __ldcg(ids_of(p, layer, it) + place_of(it, warp, lane));
+}
+static __device__ __forceinline__ void load_live(const cuda_pass &p, const item &it, int warp,
+                                                 int lane, warp_pages *w) {
+    if (lane < w->n) {
+        w->live = __ldcg(p.cache.live + w->id);
+        if (it.flags & CUDA_WORK_CHOSEN)
+            w->live &= __ldcg(p.chosen + head_of(p, it) * p.cache.room + place_of(it, warp, lane));
     }
-    uint4 k[DT], v[DT];
-    const uint16_t *page = p.cache.kv + (size_t)__shfl_sync(~0u, my_id, 0) * page_size + lane * 8;
-    if (n > 0)
+}
+
+template <int DT>
+static __device__ __forceinline__ const uint16_t *page_at(const cuda_pass &p, int32_t id,
+                                                          int lane) {
+    return p.cache.kv + (size_t)id * (2 * 16 * 16 * DT) + lane * 8;
+}
+template <int DT>
+static __device__ __forceinline__ void load_tiles(const uint16_t *from, uint4 x[DT]) {
 #pragma unroll
-        for (int d = 0; d < DT; d++)
-            k[d] = load_fragment(page + d * 256);
-    for (int i = 0; i < n; i++) {
-        const int place = it.first + warp + i * WARPS;
-        const uint32_t live = __shfl_sync(~0u, my_live, i);
+    for (int d = 0; d < DT; d++)
+        x[d] = load_fragment(from + d * 256);
+}
+
+/* k: the keys of the first page, on their way. */
+template <int DT, int GT, bool RANK>
+static __device__ __forceinline__ void
+attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT][32], int warp,
+             int lane, const warp_pages &pages, uint4 k[DT], state<DT, GT> &w) {
+    uint4 v[DT];
+    for (int i = 0; i < pages.n; i++) {
+        const int place = place_of(it, warp, i);
+        const uint32_t live = pages.live_of(i);
         float s[GT][4] = {};
-        if (!it.look)
-#pragma unroll
-            for (int d = 0; d < DT; d++)
-                v[d] = load_fragment(page + (DT + d) * 256);
-        if (RANK && it.rank)
-            rotate_keys<DT>(k, it.rank + place * PAGE, p.rope, lane);
+        if (!look)
+            load_tiles<DT>(page_at<DT>(p, pages.id_of(i), lane) + DT * 256, v);
+        if (RANK && it.flags & CUDA_WORK_RANK)
+            rotate_keys<DT>(k, p.rank + (head_of(p, it) * p.cache.room + place) * PAGE, p.rope,
+                            lane);
 #pragma unroll
         for (int t = 0; t < GT; t++)
 #pragma unroll
             for (int d = 0; d < DT; d++)
                 mma(s[t], k[d], q[t][d][lane]);
-        if (i + 1 < n) {
-            page = p.cache.kv + (size_t)__shfl_sync(~0u, my_id, i + 1) * page_size + lane * 8;
-#pragma unroll
-            for (int d = 0; d < DT; d++)
-                k[d] = load_fragment(page + d * 256);
-        }
+        if (i + 1 < pages.n)
+            load_tiles<DT>(page_at<DT>(p, pages.id_of(i + 1), lane), k);
 #pragma unroll
         for (int t = 0; t < GT; t++) {
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 s[t][j] = live >> (lane / 4 + j / 2 * 8) & 1 ? s[t][j] * p.scale : -CUDART_INF_F;
-            if (it.mass)
+            if (it.flags & CUDA_WORK_MASS)
                 store_scores(p, it, place, t, s[t], lane);
             const uint2 prob = soften<DT, GT>(w, t, s[t]);
-            if (!it.look)
+            if (!look)
 #pragma unroll
                 for (int d = 0; d < DT; d++)
                     mma(w.out[t][d], v[d], prob);
@@ -196,60 +216,11 @@ static __device__ __forceinline__ void attend_pages(const cuda_pass &p, const it
 
 /* --- merging -------------------------------------------------------------------------------- */
 
-/* Partial results as they lie in shared memory (one of each warp) and in p.part (one of each
- * chunk): [group][cache_head] of O, then the largest score and the sum of each head. */
-struct parts {
-    const float *data; /* of the first */
-    int stride, n;     /* to the next; at most CUDA_PARTS */
-    int head, group;
-};
-
-/* What merging needs of every part and head. */
-struct merging {
-    float weight[CUDA_PARTS][CUDA_GROUP], most[CUDA_GROUP], sum[CUDA_GROUP];
-};
-
-/* One warp per head weighs the parts; the order of the sum is that of the parts' numbers. */
-static __device__ void weigh(const parts &from, merging &m, int warp, int lane) {
-    for (int h = warp; h < from.group; h += WARPS) {
-        float most[2], sum[2];
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            const int i = lane + 32 * k;
-            const float *x = from.data + (size_t)i * from.stride + from.group * from.head + 2 * h;
-            most[k] = i < from.n ? x[0] : -CUDART_INF_F;
-            sum[k] = i < from.n ? x[1] : 0;
-        }
-        const float all = warp_max(fmaxf(most[0], most[1]));
-        float total = 0;
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            const float weight = most[k] == -CUDART_INF_F ? 0 : __expf(most[k] - all);
-            if (lane + 32 * k < from.n)
-                m.weight[lane + 32 * k][h] = weight;
-            total += weight * sum[k];
-        }
-        total = warp_sum(total);
-        if (lane == 0)
-            m.most[h] = all, m.sum[h] = total;
-    }
-    __syncthreads();
-}
-
-static __device__ float value_of(const parts &from, const merging &m, int h, int d) {
-    const float *data = from.data + h * from.head + d;
-    float x = 0;
-#pragma unroll 8
-    for (int i = 0; i < from.n; i++)
-        x += m.weight[i][h] * data[(size_t)i * from.stride];
-    return x;
-}
-
 /* A finished head: outputs, and what follows from softmax mass. */
-static __device__ void store_head(const cuda_pass &p, const item &it, const parts &from,
+static __device__ void store_head(const cuda_pass &p, const item &it, bool look, const parts &from,
                                   const merging &m, const cuda_acts &acts) {
     const cuda_shape &c = p.shape;
-    if (!it.look)
+    if (!look)
         for (int e = threadIdx.x; e < from.group * from.head; e += THREADS) {
             const int h = e / from.head, d = e % from.head;
             const int k = (it.kv * c.group + h) * c.head_size + d;
@@ -257,47 +228,10 @@ static __device__ void store_head(const cuda_pass &p, const item &it, const part
                 acts.data[acts_at(acts, it.row, k)] =
                     float_bf16(value_of(from, m, h, d) / m.sum[h]);
         }
-    if (it.mass && (int)threadIdx.x < from.group) {
-        const size_t head = (size_t)it.row * c.n_kv_heads + it.kv;
-        float *out = p.softmax + (head * CUDA_GROUP + threadIdx.x) * 2;
+    if (it.flags & CUDA_WORK_MASS && (int)threadIdx.x < from.group) {
+        float *out = p.softmax + (head_of(p, it) * CUDA_GROUP + threadIdx.x) * 2;
         out[0] = m.most[threadIdx.x], out[1] = m.sum[threadIdx.x];
     }
-}
-
-static __device__ void store_chunk(const parts &from, const merging &m, float *out) {
-    for (int e = threadIdx.x; e < from.group * from.head; e += THREADS)
-        out[e] = value_of(from, m, e / from.head, e % from.head);
-    if ((int)threadIdx.x < from.group) {
-        out[from.group * from.head + 2 * threadIdx.x] = m.most[threadIdx.x];
-        out[from.group * from.head + 2 * threadIdx.x + 1] = m.sum[threadIdx.x];
-    }
-}
-
-/* The warps' results go to shared memory, heads of the group only. */
-template <int DT, int GT>
-static __device__ void store_warp(state<DT, GT> &w, float *out, int group, int lane) {
-    const int head = DT * 16;
-#pragma unroll
-    for (int t = 0; t < GT; t++)
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const int h = t * 8 + lane % 4 * 2 + j;
-            float sum = w.sum[t][j];
-#pragma unroll
-            for (int i = 4; i <= 16; i *= 2)
-                sum += __shfl_xor_sync(~0u, sum, i);
-            if (h >= group)
-                continue;
-#pragma unroll
-            for (int d = 0; d < DT; d++) {
-                out[h * head + d * 16 + lane / 4] = w.out[t][d][j];
-                out[h * head + d * 16 + lane / 4 + 8] = w.out[t][d][j + 2];
-            }
-            if (lane / 4 == 0) {
-                out[group * head + 2 * h] = w.max[t][j];
-                out[group * head + 2 * h + 1] = sum;
-            }
-        }
 }
 
 /* Whether this chunk is the last of its head to arrive. */
@@ -305,7 +239,7 @@ static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
-        int32_t *arrived = p.arrived + (size_t)it.row * p.shape.n_kv_heads + it.kv;
+        int32_t *arrived = p.arrived + head_of(p, it);
         *flag = atomicAdd(arrived, 1) + 1 == it.n_chunks;
         if (*flag)
             *arrived = 0;
@@ -319,6 +253,38 @@ static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
 
 CUDA_FN int part_floats(int group, int head) { return group * (head + 2); }
 
+/* Queries of an item to shared memory, 16 bytes a thread, without waiting for them. */
+template <int DT, int GT>
+static __device__ __forceinline__ void copy_queries(const cuda_pass &p, const item &it,
+                                                    uint2 (*q)[DT][32]) {
+    enum { WORDS = GT * DT * 16 };
+    const uint4 *from = (const uint4 *)p.q + head_of(p, it) * WORDS;
+    for (int i = threadIdx.x; i < WORDS; i += THREADS)
+        copy_word((uint4 *)q + i, from + i);
+}
+
+/* What the warps of a block have found of an item becomes outputs, or a part of them. */
+template <int DT>
+static __device__ void merge_item(const cuda_pass &p, const item &it, bool look, float *results,
+                                  merging &merge, int *flag, const cuda_acts &acts) {
+    const int group = p.shape.group, size = part_floats(group, DT * 16);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const parts warps = {results, size, WARPS, DT * 16, group};
+    weigh(warps, merge, warp, lane);
+    if (it.n_chunks == 1)
+        return store_head(p, it, look, warps, merge, acts);
+    float *all = p.part + head_of(p, it) * p.max_chunks * size;
+    store_chunk(warps, merge, all + (size_t)it.chunk * size);
+    if (!is_last(p, it, flag))
+        return;
+    const parts chunks = {all, size, it.n_chunks, DT * 16, group};
+    weigh(chunks, merge, warp, lane);
+    store_head(p, it, look, chunks, merge, acts);
+}
+
+/* Items overlap: while the pages of one are multiplied, the next one's page numbers and queries
+ * arrive, and the one behind it is read; the next one's first keys are on their way before the
+ * warps merge what they have. */
 template <int DT, int GT, bool RANK>
 __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     k_attend(const __grid_constant__ cuda_pass p, int layer, bool look,
@@ -326,60 +292,68 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     extern __shared__ __align__(16) char memory[];
     __shared__ int flag;
     __shared__ merging merge;
-    uint2(*q)[DT][32] = (uint2(*)[DT][32])memory;
-    float *results = (float *)(memory + GT * DT * 32 * sizeof(uint2));
+    __shared__ item items[3]; /* this one, the next, the one behind it */
+    uint2(*queries)[GT][DT][32] = (uint2(*)[GT][DT][32])memory; /* this one's, the next one's */
+    float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int group = p.shape.group, size = part_floats(group, DT * 16);
+    const int size = part_floats(p.shape.group, DT * 16);
     pdl_launch();
     pdl_wait();
-    const int list = look || layer < p.n_work[2];
-    const int n = p.n_work[list] * p.shape.n_kv_heads;
-    for (int i = blockIdx.x; i < n; i += gridDim.x) {
-        item it;
-        if (!find_item(p, layer, look, list, i, &it))
-            continue;
-        it.live = p.cache.live;
-        const size_t head = (size_t)it.row * p.shape.n_kv_heads + it.kv;
-        __syncthreads(); /* the last item's results are still read */
-        for (int j = threadIdx.x; j < GT * DT * 32; j += THREADS)
-            ((uint2 *)q)[j] = __ldcg((const uint2 *)p.q + head * GT * DT * 32 + j);
-        __syncthreads();
+    const int list = look || layer < p.n_work[2], n = p.n_work[list] * p.shape.n_kv_heads;
+    if ((int)blockIdx.x >= n)
+        return;
+    if (threadIdx.x < 2)
+        items[threadIdx.x] = item_of(p, layer, look, list, blockIdx.x + threadIdx.x * gridDim.x, n);
+    __syncthreads();
+    uint4 k[DT];
+    warp_pages pages;
+    load_ids(p, layer, items[0], warp, lane, &pages);
+    copy_queries<DT, GT>(p, items[0], queries[0]);
+    if (pages.n > 0)
+        load_tiles<DT>(page_at<DT>(p, pages.id_of(0), lane), k);
+    load_live(p, items[0], warp, lane, &pages);
+    for (int i = blockIdx.x, turn = 0, place = 0; i < n; i += gridDim.x, turn ^= 1) {
+        const item &it = items[place], &next = items[(place + 1) % 3];
+        warp_pages ahead;
+        copy_wait();
+        __syncthreads(); /* queries are there; the last item's results have been read */
+        load_ids(p, layer, next, warp, lane, &ahead);
+        if (next.pages)
+            copy_queries<DT, GT>(p, next, queries[turn ^ 1]);
+        if (threadIdx.x == 0)
+            items[(place + 2) % 3] = item_of(p, layer, look, list, i + 2 * (int)gridDim.x, n);
         state<DT, GT> w;
         memset(&w, 0, sizeof w);
 #pragma unroll
         for (int t = 0; t < GT; t++)
             w.max[t][0] = w.max[t][1] = -CUDART_INF_F;
-        attend_pages<DT, GT, RANK>(p, it, q, warp, lane, w);
-        store_warp<DT, GT>(w, results + warp * size, group, lane);
-        __syncthreads();
-        const parts warps = {results, size, WARPS, DT * 16, group};
-        weigh(warps, merge, warp, lane);
-        if (it.n_chunks == 1) {
-            store_head(p, it, warps, merge, acts);
-            continue;
+        attend_pages<DT, GT, RANK>(p, it, look, queries[turn], warp, lane, pages, k, w);
+        if (ahead.n > 0)
+            load_tiles<DT>(page_at<DT>(p, ahead.id_of(0), lane), k);
+        load_live(p, next, warp, lane, &ahead);
+        if (it.pages) {
+            store_warp<DT, GT>(w, results + warp * size, p.shape.group, lane);
+            __syncthreads();
+            merge_item<DT>(p, it, look, results, merge, &flag, acts);
         }
-        float *all = p.part + head * p.max_chunks * size;
-        store_chunk(warps, merge, all + (size_t)it.chunk * size);
-        if (!is_last(p, it, &flag))
-            continue;
-        const parts chunks = {all, size, it.n_chunks, DT * 16, group};
-        weigh(chunks, merge, warp, lane);
-        store_head(p, it, chunks, merge, acts);
+        pages = ahead;
+        place = (place + 1) % 3;
     }
 }
 
 template <int DT, int GT, bool RANK>
 static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
                           cudaStream_t stream) {
-    static int blocks = 0;
-    size_t shared = GT * DT * 32 * sizeof(uint2) +
+    static int multiprocessors = 0;
+    int device = 0;
+    size_t shared = 2 * GT * DT * 32 * sizeof(uint2) +
                     WARPS * (size_t)part_floats(p->shape.group, DT * 16) * sizeof(float);
-    if (!blocks) {
-        int device = 0;
-        cudaGetDevice(&device);
-        cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, device);
-        blocks *= DT <= 8 && GT == 1 ? 2 : 1;
-    }
+    if (!multiprocessors && cudaGetDevice(&device) == cudaSuccess)
+        cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    /* no more blocks than there can be items: they would keep the next kernel out */
+    long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
+    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 2 : 1);
+    blocks = most < blocks ? (int)most : blocks;
     launch(k_attend<DT, GT, RANK>, dim3(blocks), dim3(THREADS), shared, stream, *p, layer, look,
            *acts);
 }

@@ -109,6 +109,7 @@ template <int NT, int WN> struct computer {
 
     __device__ void run() {
         ring_place at = {0, 0};
+        bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
         memset(x.total, 0, sizeof x.total);
         if (p.epilogue != CUDA_RESIDUAL && !p.rms)
             compute_rms();
@@ -130,7 +131,13 @@ template <int NT, int WN> struct computer {
                 continue;
             x.finish(p, here, rms_of(here), size::ROWS);
             memset(x.total, 0, sizeof x.total);
+            if (shares_left)
+                finish_shares(), shares_left = false;
         }
+        if (shares_left)
+            finish_shares();
+    }
+    __device__ void finish_shares() {
         for (int i = 0; i < w.cut; i++) {
             const place here = place_of(w, i);
             x.finish_share(p, here, rms_of(here), size::ROWS);

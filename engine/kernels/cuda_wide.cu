@@ -72,9 +72,17 @@ static __device__ __forceinline__ void multiply_chunk(const wide_shared &s, int 
     wgmma_end();
 }
 
+static __device__ void finish_shares(const cuda_product &p, const walk &w, sums<1, NT> &x) {
+    for (int i = 0; i < w.cut; i++) {
+        const place here = place_of(w, i);
+        x.finish_share(p, here, p.rms + here.row_block * ROWS, ROWS);
+    }
+}
+
 static __device__ void compute(const cuda_product &p, wide_shared &s, const walk &w,
                                sums<1, NT> &x) {
     ring_place at = {0, 0};
+    bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
     memset(x.total, 0, sizeof x.total);
     for (int i = 0; i < w.steps; i++) {
         const place here = place_of(w, i);
@@ -90,11 +98,11 @@ static __device__ void compute(const cuda_product &p, wide_shared &s, const walk
             continue;
         x.finish(p, here, p.rms + here.row_block * ROWS, ROWS);
         memset(x.total, 0, sizeof x.total);
+        if (shares_left)
+            finish_shares(p, w, x), shares_left = false;
     }
-    for (int i = 0; i < w.cut; i++) {
-        const place here = place_of(w, i);
-        x.finish_share(p, here, p.rms + here.row_block * ROWS, ROWS);
-    }
+    if (shares_left)
+        finish_shares(p, w, x);
 }
 
 #endif

@@ -1,0 +1,99 @@
+/* Partial results of attention, and how they become one: over the warps of a block, then over the
+ * chunks of a head. */
+#pragma once
+
+#include "engine/kernels/cuda_ring.cuh"
+
+enum { WARPS = 8, THREADS = 32 * WARPS };
+
+/* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
+ * next of each tile, and the rows l / 4 and l / 4 + 8. */
+template <int DT, int GT> struct state {
+    float max[GT][2], sum[GT][2]; /* sum: of this lane's rows only */
+    float out[GT][DT][4];
+};
+
+/* Partial results as they lie in shared memory (one of each warp) and in p.part (one of each
+ * chunk): [group][cache_head] of O, then the largest score and the sum of each head. */
+struct parts {
+    const float *data; /* of the first */
+    int stride, n;     /* to the next; at most CUDA_PARTS */
+    int head, group;
+};
+
+/* What merging needs of every part and head. */
+struct merging {
+    float weight[CUDA_PARTS][CUDA_GROUP], most[CUDA_GROUP], sum[CUDA_GROUP];
+};
+
+/* One warp per head weighs the parts; the order of the sum is that of the parts' numbers. */
+static __device__ void weigh(const parts &from, merging &m, int warp, int lane) {
+    for (int h = warp; h < from.group; h += WARPS) {
+        float most[2], sum[2];
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            const int i = lane + 32 * k;
+            const float *x = from.data + (size_t)i * from.stride + from.group * from.head + 2 * h;
+            most[k] = i < from.n ? x[0] : -CUDART_INF_F;
+            sum[k] = i < from.n ? x[1] : 0;
+        }
+        const float all = warp_max(fmaxf(most[0], most[1]));
+        float total = 0;
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            const float weight = most[k] == -CUDART_INF_F ? 0 : __expf(most[k] - all);
+            if (lane + 32 * k < from.n)
+                m.weight[lane + 32 * k][h] = weight;
+            total += weight * sum[k];
+        }
+        total = warp_sum(total);
+        if (lane == 0)
+            m.most[h] = all, m.sum[h] = total;
+    }
+    __syncthreads();
+}
+
+static __device__ float value_of(const parts &from, const merging &m, int h, int d) {
+    const float *data = from.data + h * from.head + d;
+    float x = 0;
+#pragma unroll 8
+    for (int i = 0; i < from.n; i++)
+        x += m.weight[i][h] * data[(size_t)i * from.stride];
+    return x;
+}
+
+static __device__ void store_chunk(const parts &from, const merging &m, float *out) {
+    for (int e = threadIdx.x; e < from.group * from.head; e += THREADS)
+        out[e] = value_of(from, m, e / from.head, e % from.head);
+    if ((int)threadIdx.x < from.group) {
+        out[from.group * from.head + 2 * threadIdx.x] = m.most[threadIdx.x];
+        out[from.group * from.head + 2 * threadIdx.x + 1] = m.sum[threadIdx.x];
+    }
+}
+
+/* The warps' results go to shared memory, heads of the group only. */
+template <int DT, int GT>
+static __device__ void store_warp(state<DT, GT> &w, float *out, int group, int lane) {
+    const int head = DT * 16;
+#pragma unroll
+    for (int t = 0; t < GT; t++)
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            const int h = t * 8 + lane % 4 * 2 + j;
+            float sum = w.sum[t][j];
+#pragma unroll
+            for (int i = 4; i <= 16; i *= 2)
+                sum += __shfl_xor_sync(~0u, sum, i);
+            if (h >= group)
+                continue;
+#pragma unroll
+            for (int d = 0; d < DT; d++) {
+                out[h * head + d * 16 + lane / 4] = w.out[t][d][j];
+                out[h * head + d * 16 + lane / 4 + 8] = w.out[t][d][j + 2];
+            }
+            if (lane / 4 == 0) {
+                out[group * head + 2 * h] = w.max[t][j];
+                out[group * head + 2 * h + 1] = sum;
+            }
+        }
+}
