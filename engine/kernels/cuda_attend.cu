@@ -176,18 +176,27 @@ static __device__ __forceinline__ void load_tiles(const uint16_t *from, uint4 x[
         x[d] = load_fragment(from + d * 256);
 }
 
-/* k: the keys of the first page, on their way. */
+template <int DT>
+static __device__ __forceinline__ void load_page(const uint16_t *page, bool look, uint4 k[DT],
+                                                 uint4 v[DT]) {
+    load_tiles<DT>(page, k);
+    if (!look)
+        load_tiles<DT>(page + DT * 256, v);
+}
+
+/* k, v: keys and values of the first page, on their way; afterwards those of the first page of the
+ * item ahead. A page's loads are issued as soon as the registers of the one before are free. */
 template <int DT, int GT, bool RANK>
 static __device__ __forceinline__ void
 attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT][32], int warp,
-             int lane, const warp_pages &pages, uint4 k[DT], state<DT, GT> &w) {
-    uint4 v[DT];
+             int lane, const warp_pages &pages, const warp_pages &ahead, uint4 k[DT], uint4 v[DT],
+             state<DT, GT> &w) {
     for (int i = 0; i < pages.n; i++) {
         const int place = place_of(it, warp, i);
         const uint32_t live = pages.live_of(i);
+        const bool more = i + 1 < pages.n, any = more || ahead.n > 0;
+        const uint16_t *next = page_at<DT>(p, more ? pages.id_of(i + 1) : ahead.id_of(0), lane);
         float s[GT][4] = {};
-        if (!look)
-            load_tiles<DT>(page_at<DT>(p, pages.id_of(i), lane) + DT * 256, v);
         if (RANK && it.flags & CUDA_WORK_RANK)
             rotate_keys<DT>(k, p.rank + (head_of(p, it) * p.cache.room + place) * PAGE, p.rope,
                             lane);
@@ -196,8 +205,8 @@ attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT]
 #pragma unroll
             for (int d = 0; d < DT; d++)
                 mma(s[t], k[d], q[t][d][lane]);
-        if (i + 1 < pages.n)
-            load_tiles<DT>(page_at<DT>(p, pages.id_of(i + 1), lane), k);
+        if (any)
+            load_tiles<DT>(next, k);
 #pragma unroll
         for (int t = 0; t < GT; t++) {
 #pragma unroll
@@ -211,6 +220,8 @@ attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT]
                 for (int d = 0; d < DT; d++)
                     mma(w.out[t][d], v[d], prob);
         }
+        if (any && !look)
+            load_tiles<DT>(next + DT * 256, v);
     }
 }
 
@@ -283,8 +294,8 @@ static __device__ void merge_item(const cuda_pass &p, const item &it, bool look,
 }
 
 /* Items overlap: while the pages of one are multiplied, the next one's page numbers and queries
- * arrive, and the one behind it is read; the next one's first keys are on their way before the
- * warps merge what they have. */
+ * arrive, and the one behind it is read; the next one's first page is on its way before the warps
+ * merge what they have. */
 template <int DT, int GT, bool RANK>
 __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     k_attend(const __grid_constant__ cuda_pass p, int layer, bool look,
@@ -305,12 +316,12 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     if (threadIdx.x < 2)
         items[threadIdx.x] = item_of(p, layer, look, list, blockIdx.x + threadIdx.x * gridDim.x, n);
     __syncthreads();
-    uint4 k[DT];
+    uint4 k[DT], v[DT];
     warp_pages pages;
     load_ids(p, layer, items[0], warp, lane, &pages);
     copy_queries<DT, GT>(p, items[0], queries[0]);
     if (pages.n > 0)
-        load_tiles<DT>(page_at<DT>(p, pages.id_of(0), lane), k);
+        load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
     load_live(p, items[0], warp, lane, &pages);
     for (int i = blockIdx.x, turn = 0, place = 0; i < n; i += gridDim.x, turn ^= 1) {
         const item &it = items[place], &next = items[(place + 1) % 3];
@@ -327,9 +338,9 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
 #pragma unroll
         for (int t = 0; t < GT; t++)
             w.max[t][0] = w.max[t][1] = -CUDART_INF_F;
-        attend_pages<DT, GT, RANK>(p, it, look, queries[turn], warp, lane, pages, k, w);
-        if (ahead.n > 0)
-            load_tiles<DT>(page_at<DT>(p, ahead.id_of(0), lane), k);
+        attend_pages<DT, GT, RANK>(p, it, look, queries[turn], warp, lane, pages, ahead, k, v, w);
+        if (pages.n <= 0 && ahead.n > 0)
+            load_page<DT>(page_at<DT>(p, ahead.id_of(0), lane), look, k, v);
         load_live(p, next, warp, lane, &ahead);
         if (it.pages) {
             store_warp<DT, GT>(w, results + warp * size, p.shape.group, lane);

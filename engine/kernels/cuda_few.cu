@@ -1,13 +1,14 @@
 /* Products for at most 4 rows: y = x W with every weight read once, at the speed of memory. A block
  * takes one tile of 16 outputs after the other; four warps take two segments of k each, and the
  * eight sums are added in the order of the segments. cuda_many.cu adds in the same order, so a row
- * has the same bits in both. One block stands on every multiprocessor, so that the next product's
- * blocks fit beside and fill their rings while this one still runs. */
+ * has the same bits in both. One block stands on every multiprocessor, with a ring so deep that no
+ * second one fits: two would be two shares there, and none elsewhere. Where one has ended, the next
+ * product's block begins, and fills its ring while other blocks still run. */
 #include "engine/kernels/cuda_epilogue.cuh"
 #include "engine/kernels/cuda_products.cuh"
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { STAGES = 6, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
+enum { STAGES = 10, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
 /* Behind them: two warps that copy weights, one that copies activations, one that sums squares. */
 enum { COPIERS = 2, ACTS_WARP = WARPS + COPIERS, NORM_WARP, THREADS = 32 * (NORM_WARP + 1) };
 
@@ -214,7 +215,7 @@ template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cu
 
 void product_few(const cuda_product *p, cudaStream_t stream) {
     int tiles = (p->w.n + 15) / 16, room = product_blocks();
-    int each = (tiles + room - 1) / room, blocks = (tiles + each - 1) / each; /* equal shares */
+    int blocks = tiles < room ? tiles : room;
     if (p->rows <= 1)
         launch_few<1>(p, blocks, stream);
     else

@@ -18,10 +18,8 @@ CUDA_FN shares share_out(int n, int segment, int row_blocks, int blocks) {
     s.cut = s.items % blocks;
     if (segment * CUDA_SEGMENTS < 1024 || 2 * s.cut > blocks)
         s.cut = 0, s.whole = (s.items + blocks - 1) / blocks;
-    if (!s.whole || !s.cut) { /* all are equal: then as few blocks as give each the same */
-        int units = s.cut ? s.cut * CUDA_SEGMENTS : s.items, each = (units + blocks - 1) / blocks;
-        s.blocks = (units + each - 1) / each;
-    }
+    const int units = s.whole ? s.items : s.cut * CUDA_SEGMENTS;
+    s.blocks = units < blocks ? units : blocks;
     return s;
 }
 

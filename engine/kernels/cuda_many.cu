@@ -10,8 +10,9 @@
  * side along the rows; four stand along the outputs. */
 template <int NT, int WN> struct many {
     enum { ROWS = 8 * NT * WN, WARPS = 4 * WN, THREADS = 32 * WARPS };
-    /* up to 64 rows, two products' rings fit on a multiprocessor */
-    enum { STAGES = ROWS <= 16 || ROWS > 64 ? 6 : ROWS <= 32 ? 5 : 4 };
+    /* More than half of a multiprocessor's memory: two blocks on one would be two shares there, and
+     * none elsewhere. A block of attention still fits beside. */
+    enum { STAGES = (180 << 10) / (TILE * PIECE * 2 + ROWS * 128) };
     struct shared {
         uint16_t weights[STAGES][TILE * PIECE];
         uint16_t acts[STAGES][ROWS * 64];
@@ -146,7 +147,7 @@ template <int NT, int WN> struct computer {
 };
 
 template <int NT, int WN>
-__global__ void __launch_bounds__((4 * WN + 1) * 32, NT *WN <= 8 ? 2 : 1)
+__global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
     k_many(const __grid_constant__ cuda_product p, const __grid_constant__ shares share) {
     typedef many<NT, WN> size;
     extern __shared__ __align__(128) char memory[];
@@ -198,7 +199,7 @@ void product_many(const cuda_product *p, cudaStream_t stream) {
     else if (p->rows == 32)
         launch_many<2, 2>(p, stream);
     else if (p->rows == 64)
-        launch_many<8, 1>(p, stream);
+        launch_many<4, 2>(p, stream);
     else {
         if (p->epilogue != CUDA_RESIDUAL)
             launch(k_rms, dim3((p->rows + 7) / 8), dim3(256), 0, stream, *p, p->rms);
