@@ -176,6 +176,7 @@ enum {
     CUDA_WORK_CHOSEN = 2, /* selected tokens: p->chosen */
     CUDA_WORK_MASS = 4,   /* scores and softmax are wanted */
     CUDA_WORK_RANK = 8,
+    CUDA_WORK_STILL = 16, /* table and pages are as the pass before left them, but for the last */
 };
 
 /* What a pass says of a row; the host reads it late. */
@@ -192,6 +193,7 @@ struct cuda_pass {
     const struct cuda_plan *plans;
     struct cuda_row *rows;
     int32_t n_rows;    /* rows that take part, active or not */
+    int32_t early;     /* attention may read work, and pages that stand still, before its turn */
     int32_t wide;      /* more than CUDA_NARROW rows at most: attention in long chunks */
     float scale;       /* 1 / sqrt(head_size) */
     const float *rope; /* [max_total][head_size]: cos, then sin */
@@ -246,6 +248,9 @@ void cuda_prepare(const struct cuda_pass *p, int32_t layer, const float *q_norm,
  * look: only rows that select tokens, everything resident, no output but score and softmax. */
 void cuda_attend(const struct cuda_pass *p, int32_t layer, bool look, const struct cuda_acts *acts,
                  cudaStream_t stream);
+/* Whether products of this device leave no room for the whole of a pass at once (product_grid):
+ * then attention of any layer but the first begins after the pass's beginning has ended. */
+int32_t cuda_attends_early(void);
 /* Token selection from score and softmax of a look, into chosen. */
 void cuda_select(const struct cuda_pass *p, int32_t layer, cudaStream_t stream);
 /* What follows from softmax mass: observe of plans with SIGNAL_MASS or SIGNAL_MASS_MAX. */

@@ -338,6 +338,7 @@ static bool open_parts(struct cuda *b, struct err *e) {
         !cuda_weights_load(&b->weights, b->model, e) || !take_memory(b, &l, e) ||
         !fill_rope(b, e) || !open_ring(b, e))
         return false;
+    b->pass.early = cuda_attends_early();
     b->prefill.shape = b->pass.shape;
     b->prefill.plans = b->pass.plans;
     b->prefill.scale = b->pass.scale;

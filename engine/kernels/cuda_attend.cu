@@ -1,5 +1,5 @@
 /* Attention of a decode pass. A block takes one chunk of a head's pages after the other; each of
- * its eight warps streams whole pages from memory to registers (16 bytes a lane and load) and
+ * its four warps streams whole pages from memory to registers (16 bytes a lane and load) and
  * multiplies them on the matrix unit, all q heads of the group at once:
  *
  *     S[16 slots][8 heads] = K[16][d] q[d][8]     O[d][8] += V^T[d][16] P[16][8]
@@ -164,6 +164,11 @@ static __device__ __forceinline__ void load_live(const cuda_pass &p, const item 
     }
 }
 
+/* Whether the warp's first page is the one that the pass writes to. */
+static __device__ __forceinline__ bool is_last_page(const item &it, int warp) {
+    return it.chunk + 1 == it.n_chunks && warp + 1 == it.pages;
+}
+
 template <int DT>
 static __device__ __forceinline__ const uint16_t *page_at(const cuda_pass &p, int32_t id,
                                                           int lane) {
@@ -297,7 +302,7 @@ static __device__ void merge_item(const cuda_pass &p, const item &it, bool look,
  * arrive, and the one behind it is read; the next one's first page is on its way before the warps
  * merge what they have. */
 template <int DT, int GT, bool RANK>
-__global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
+__global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 4 : 2)
     k_attend(const __grid_constant__ cuda_pass p, int layer, bool look,
              const __grid_constant__ cuda_acts acts) {
     extern __shared__ __align__(16) char memory[];
@@ -308,19 +313,28 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int size = part_floats(p.shape.group, DT * 16);
+    bool loaded = false, early = p.early && layer > 0;
     pdl_launch();
-    pdl_wait();
+    if (!early)
+        pdl_wait();
     const int list = look || layer < p.n_work[2], n = p.n_work[list] * p.shape.n_kv_heads;
     if ((int)blockIdx.x >= n)
-        return;
+        return pdl_wait();
     if (threadIdx.x < 2)
         items[threadIdx.x] = item_of(p, layer, look, list, blockIdx.x + threadIdx.x * gridDim.x, n);
     __syncthreads();
     uint4 k[DT], v[DT];
     warp_pages pages;
+    if (early && items[0].flags & CUDA_WORK_STILL) {
+        load_ids(p, layer, items[0], warp, lane, &pages);
+        loaded = pages.n > 0 && !is_last_page(items[0], warp);
+        if (loaded)
+            load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
+    }
+    pdl_wait();
     load_ids(p, layer, items[0], warp, lane, &pages);
     copy_queries<DT, GT>(p, items[0], queries[0]);
-    if (pages.n > 0)
+    if (pages.n > 0 && !loaded)
         load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
     load_live(p, items[0], warp, lane, &pages);
     for (int i = blockIdx.x, turn = 0, place = 0; i < n; i += gridDim.x, turn ^= 1) {
@@ -363,7 +377,7 @@ static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_a
         cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
     /* no more blocks than there can be items: they would keep the next kernel out */
     long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
-    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 2 : 1);
+    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 4 : 2);
     blocks = most < blocks ? (int)most : blocks;
     launch(k_attend<DT, GT, RANK>, dim3(blocks), dim3(THREADS), shared, stream, *p, layer, look,
            *acts);

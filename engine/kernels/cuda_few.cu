@@ -8,11 +8,12 @@
 #include "engine/kernels/cuda_products.cuh"
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { STAGES = 10, WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
+enum { WARPS = 4, PIECE = 4 * 256, STAGE = CUDA_SEGMENTS * PIECE }; /* elements */
 /* Behind them: two warps that copy weights, one that copies activations, one that sums squares. */
 enum { COPIERS = 2, ACTS_WARP = WARPS + COPIERS, NORM_WARP, THREADS = 32 * (NORM_WARP + 1) };
 
-template <int ROWS> struct few_shared {
+template <int ROWS, int DEPTH> struct few_shared {
+    enum { STAGES = DEPTH };
     uint16_t weights[STAGES][STAGE];
     uint16_t acts[STAGES][CUDA_SEGMENTS][ROWS * 64];
     float sums[2][CUDA_SEGMENTS][128];
@@ -38,9 +39,9 @@ struct cursor {
     }
 };
 
-template <int ROWS> struct copier {
+template <int ROWS, int STAGES> struct copier {
     const cuda_product &p;
-    few_shared<ROWS> &s;
+    few_shared<ROWS, STAGES> &s;
     int lane, first; /* segment of this warp */
 
     __device__ int stages() const {
@@ -106,10 +107,10 @@ static __device__ __forceinline__ uint2 acts_fragment(const uint16_t *chunk, int
 }
 
 /* Thread e finishes element (r = e % 16, row = e / 16) of the tile. x: the residual before. */
-template <int ROWS>
-static __device__ __forceinline__ void finish_tile(const cuda_product &p, const few_shared<ROWS> &s,
-                                                   const float (*sums)[128], int tile,
-                                                   const output &o, int e, float x) {
+template <int ROWS, int STAGES>
+static __device__ __forceinline__ void
+finish_tile(const cuda_product &p, const few_shared<ROWS, STAGES> &s, const float (*sums)[128],
+            int tile, const output &o, int e, float x) {
     const int r = e % 16, row = e / 16;
     float sum = 0, up = 0;
 #pragma unroll
@@ -131,8 +132,9 @@ static __device__ __forceinline__ void finish_tile(const cuda_product &p, const 
     }
 }
 
-template <int ROWS>
-static __device__ void compute(const cuda_product &p, few_shared<ROWS> &s, int warp, int lane) {
+template <int ROWS, int STAGES>
+static __device__ void compute(const cuda_product &p, few_shared<ROWS, STAGES> &s, int warp,
+                               int lane) {
     ring_place at = {0, 0};
     const int e = warp * 32 + lane;
     bool normed = p.epilogue == CUDA_RESIDUAL;
@@ -171,8 +173,8 @@ static __device__ void compute(const cuda_product &p, few_shared<ROWS> &s, int w
     }
 }
 
-template <int ROWS>
-static __device__ void compute_rms(const cuda_product &p, few_shared<ROWS> &s, int lane) {
+template <int ROWS, int STAGES>
+static __device__ void compute_rms(const cuda_product &p, few_shared<ROWS, STAGES> &s, int lane) {
     if (p.epilogue != CUDA_RESIDUAL)
         for (int row = 0; row < ROWS; row++) {
             float rms = row_rms(p, row, lane);
@@ -183,10 +185,10 @@ static __device__ void compute_rms(const cuda_product &p, few_shared<ROWS> &s, i
         barrier_arrive(&s.normed);
 }
 
-template <int ROWS>
+template <int ROWS, int STAGES>
 __global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_product p) {
     extern __shared__ __align__(128) char memory[];
-    few_shared<ROWS> &s = *(few_shared<ROWS> *)memory;
+    few_shared<ROWS, STAGES> &s = *(few_shared<ROWS, STAGES> *)memory;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++)
@@ -197,7 +199,7 @@ __global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_pr
     barrier_init_done();
     pdl_launch();
     const int segment = (warp - WARPS) * (CUDA_SEGMENTS / COPIERS);
-    const copier<ROWS> copy = {p, s, lane, segment};
+    const copier<ROWS, STAGES> copy = {p, s, lane, segment};
     if (warp >= WARPS && warp < ACTS_WARP)
         copy.run_weights();
     pdl_wait();
@@ -210,12 +212,17 @@ __global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_pr
 }
 
 template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cudaStream_t stream) {
-    launch(k_few<ROWS>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS>), stream, *p);
+    enum { DEEP = 10, SHALLOW = 4 };
+    if (product_is_deep())
+        launch(k_few<ROWS, DEEP>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS, DEEP>),
+               stream, *p);
+    else
+        launch(k_few<ROWS, SHALLOW>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS, SHALLOW>),
+               stream, *p);
 }
 
 void product_few(const cuda_product *p, cudaStream_t stream) {
-    int tiles = (p->w.n + 15) / 16, room = product_blocks();
-    int blocks = tiles < room ? tiles : room;
+    int blocks = product_grid((p->w.n + 15) / 16);
     if (p->rows <= 1)
         launch_few<1>(p, blocks, stream);
     else

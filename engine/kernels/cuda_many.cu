@@ -8,11 +8,9 @@
 
 /* NT: tiles of 8 rows that a warp computes, beside two fragment rows of outputs. WN: warps side by
  * side along the rows; four stand along the outputs. */
-template <int NT, int WN> struct many {
+template <int NT, int WN, int BYTES> struct many {
     enum { ROWS = 8 * NT * WN, WARPS = 4 * WN, THREADS = 32 * WARPS };
-    /* More than half of a multiprocessor's memory: two blocks on one would be two shares there, and
-     * none elsewhere. A block of attention still fits beside. */
-    enum { STAGES = (180 << 10) / (TILE * PIECE * 2 + ROWS * 128) };
+    enum { STAGES = BYTES / (TILE * PIECE * 2 + ROWS * 128) };
     struct shared {
         uint16_t weights[STAGES][TILE * PIECE];
         uint16_t acts[STAGES][ROWS * 64];
@@ -21,8 +19,8 @@ template <int NT, int WN> struct many {
     };
 };
 
-template <int NT, int WN> struct computer {
-    typedef many<NT, WN> size;
+template <int NT, int WN, int BYTES> struct computer {
+    typedef many<NT, WN, BYTES> size;
     const cuda_product &p;
     typename size::shared &s;
     const walk &w;
@@ -146,10 +144,10 @@ template <int NT, int WN> struct computer {
     }
 };
 
-template <int NT, int WN>
+template <int NT, int WN, int BYTES>
 __global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
     k_many(const __grid_constant__ cuda_product p, const __grid_constant__ shares share) {
-    typedef many<NT, WN> size;
+    typedef many<NT, WN, BYTES> size;
     extern __shared__ __align__(128) char memory[];
     typename size::shared &s = *(typename size::shared *)memory;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -158,6 +156,8 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
             barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], size::WARPS);
     barrier_init_done();
     pdl_launch();
+    if ((int)blockIdx.x >= share.blocks)
+        return pdl_wait();
     const walk w = walk_of(share, blockIdx.x);
     if (warp == size::WARPS) {
         const copier<size::ROWS, size::STAGES, typename size::shared> copy = {p, s, w, lane};
@@ -168,17 +168,25 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
     sums<2, NT> x;
     x.warp = warp, x.warps = size::WARPS, x.lane = lane;
     x.fragment = warp % 4 * 2, x.column = warp / 4 * NT * 8;
-    computer<NT, WN> compute = {p, s, w, x, warp, lane};
+    computer<NT, WN, BYTES> compute = {p, s, w, x, warp, lane};
     compute.run();
 }
 
 /* --- launching ------------------------------------------------------------------------------ */
 
-template <int NT, int WN> static void launch_many(const cuda_product *p, cudaStream_t stream) {
-    typedef many<NT, WN> size;
+template <int NT, int WN, int BYTES>
+static void launch_ring(const cuda_product *p, cudaStream_t stream) {
+    typedef many<NT, WN, BYTES> size;
     shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, product_blocks());
-    launch(k_many<NT, WN>, dim3(s.blocks), dim3(size::THREADS + 32), sizeof(typename size::shared),
-           stream, *p, s);
+    launch(k_many<NT, WN, BYTES>, dim3(product_grid(s.blocks)), dim3(size::THREADS + 32),
+           sizeof(typename size::shared), stream, *p, s);
+}
+template <int NT, int WN> static void launch_many(const cuda_product *p, cudaStream_t stream) {
+    enum { DEEP = 180 << 10, SHALLOW = 80 << 10 }; /* a block of attention fits beside */
+    if (product_is_deep())
+        launch_ring<NT, WN, DEEP>(p, stream);
+    else
+        launch_ring<NT, WN, SHALLOW>(p, stream);
 }
 
 /* 1 / rms of every row, where too many blocks would each compute the same. */
@@ -226,6 +234,21 @@ int product_capability() {
     }
     return capability;
 }
+
+bool product_is_deep() {
+    static int bytes = 0;
+    int device = 0;
+    if (!bytes && cudaGetDevice(&device) == cudaSuccess)
+        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return bytes >= 224 << 10;
+}
+
+int product_grid(int shares) {
+    int blocks = product_blocks(), least = blocks / 2 + 1;
+    return shares > blocks ? blocks : shares < least ? least : shares;
+}
+
+int32_t cuda_attends_early() { return product_is_deep() && cuda_early_launch(); }
 
 bool cuda_early_launch() { return product_capability() >= 90; }
 

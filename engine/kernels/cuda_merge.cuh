@@ -4,7 +4,7 @@
 
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { WARPS = 8, THREADS = 32 * WARPS };
+enum { WARPS = 4, THREADS = 32 * WARPS };
 
 /* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
  * next of each tile, and the rows l / 4 and l / 4 + 8. */

@@ -5,7 +5,14 @@
 
 /* Of the current device: its multiprocessors. */
 int product_blocks();
-int product_capability();                                      /* major * 10 + minor */
+int product_capability(); /* major * 10 + minor */
+/* Rings of more than half of a multiprocessor's memory: then two blocks of products never share
+ * one. */
+bool product_is_deep();
+/* Blocks for so many shares of work: one a multiprocessor at most. At least half as many and one,
+ * idle ones too: of two products in a row, the second can't begin everywhere before the first has
+ * begun to end. Attention relies on it (cuda_pass.early). */
+int product_grid(int shares);
 void product_few(const cuda_product *p, cudaStream_t stream);  /* rows <= 4 */
 void product_many(const cuda_product *p, cudaStream_t stream); /* 8, 16, 32, 64, k * 128 rows */
 /* k * 128 rows on compute capability 9.0; false elsewhere, and nothing is done. */

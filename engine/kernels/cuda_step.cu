@@ -133,7 +133,8 @@ static __device__ cuda_work work_of(const cuda_pass &p, int row, int32_t chunk) 
     w.first = (uint16_t)first, w.pages = (uint16_t)(pages > 0 ? pages : 0);
     w.flags = (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
                          (plan.mass ? CUDA_WORK_MASS : 0) |
-                         (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0));
+                         (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
+                         (plan.evict == UNIT_NONE && !by_page ? CUDA_WORK_STILL : 0));
     w.dense_layers = (uint16_t)(plan.select != UNIT_NONE ? plan.dense_layers : 0);
     return w;
 }

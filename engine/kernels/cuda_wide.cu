@@ -118,6 +118,8 @@ __global__ void __launch_bounds__((WARPS + 1) * 32)
             barrier_init(&s.full[i], COPY_ARRIVALS), barrier_init(&s.empty[i], WARPS);
     barrier_init_done();
     pdl_launch();
+    if ((int)blockIdx.x >= share.blocks)
+        return pdl_wait();
     const walk w = walk_of(share, blockIdx.x);
     if (warp == WARPS) {
         const copier<ROWS, STAGES, wide_shared> copy = {p, s, w, lane};
@@ -136,7 +138,7 @@ bool product_wide(const cuda_product *p, cudaStream_t stream) {
     if (product_capability() != 90)
         return false;
     shares s = share_out(p->w.n, p->w.segment, p->rows / ROWS, product_blocks());
-    launch(k_wide, dim3(s.blocks), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024, stream, *p,
-           s);
+    launch(k_wide, dim3(product_grid(s.blocks)), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024,
+           stream, *p, s);
     return true;
 }
