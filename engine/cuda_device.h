@@ -41,7 +41,7 @@ enum {
     CUDA_BLOCK_ROWS = 128,                 /* so many */
     CUDA_GROUP = 16,                       /* q heads per KV head at most */
     CUDA_PARTS = 64,                       /* chunks of a head's attention at most */
-    CUDA_TOKENS = CUDA_PARTS * 256 * PAGE, /* of a sequence at most */
+    CUDA_TOKENS = CUDA_PARTS * 128 * PAGE, /* of a sequence at most */
     CUDA_ABSENT = -2,                      /* cuda_report.id: the row was not in flight */
 };
 
@@ -120,6 +120,12 @@ struct cuda_cache {
     int32_t room;       /* of a table */
     int32_t head;       /* cache_head */
 };
+/* Page i of a head (layer * n_kv_heads + kv) of a row that has just joined with pages from base on:
+ * the same page of all KV heads of a layer lies side by side, as attention reads it. */
+CUDA_FN int32_t joined_page(struct cuda_shape s, int32_t base, int32_t worst, int32_t head,
+                            int32_t i) {
+    return base + (head / s.n_kv_heads * worst + i) * s.n_kv_heads + head % s.n_kv_heads;
+}
 CUDA_FN int32_t *table_of(struct cuda_cache c, struct cuda_shape s, int32_t row, int32_t layer,
                           int32_t kv) {
     return c.table + (((size_t)row * (size_t)s.n_layers + (size_t)layer) * (size_t)s.n_kv_heads +
@@ -163,11 +169,12 @@ struct cuda_row {
     uint64_t key;
 };
 
-/* One chunk of a row's attention, the same for all layers and heads: pages [first, first + pages)
- * of what it attends to. */
+/* One chunk of a row's attention, the same for all layers and heads. */
 struct cuda_work {
     int32_t row;
-    uint16_t chunk, n_chunks, first, pages;
+    uint16_t chunk, n_chunks, pages; /* pages: that the row attends to in all its chunks; 0: the row
+                                        has no such chunk where selections are in force */
+    uint16_t spare[1];
     uint16_t flags;        /* CUDA_WORK_... */
     uint16_t dense_layers; /* where flags name a selection: layers below it attend to all */
 };
@@ -221,7 +228,7 @@ struct cuda_pass {
 };
 
 /* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. At most
- * CUDA_PARTS chunks, of at most 256 pages. */
+ * CUDA_PARTS chunks, of at most 128 pages. */
 CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
     int32_t each = wide ? 64 : pages <= 128 ? 8 : pages <= 256 ? 16 : pages <= 1024 ? 32 : 64;
     while (each * CUDA_PARTS < pages)

@@ -89,7 +89,7 @@ static void plan_batch(struct cuda *b, struct layout *l) {
     add(l, &p->rank, heads * room * PAGE * sizeof *p->rank);
     add(l, &p->score, heads * group * room * PAGE * f);
     add(l, &p->softmax, heads * CUDA_GROUP * 2 * f);
-    add(l, &p->part, heads * (size_t)p->max_chunks * group * (head + 2) * f);
+    add(l, &p->part, heads * (size_t)p->max_chunks * ((group * (head + 2) + 3) / 4 * 4) * f);
     add(l, &p->arrived, heads * sizeof *p->arrived);
     add(l, &p->cache.table, heads * (size_t)c->n_layers * room * sizeof(int32_t));
     add_acts(l, &b->acts_dim, b->padded, c->dim);

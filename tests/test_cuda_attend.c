@@ -91,15 +91,13 @@ static struct cuda_plan plan_of(enum kind kind) {
                               .keys = kind == RANK ? KEYS_RANK : KEYS_ABSOLUTE};
 }
 
-static struct cuda_work work_of(const struct fixture *f, int row, int c, int chunks, int each,
-                                int n) {
+static struct cuda_work work_of(const struct fixture *f, int row, int c, int chunks, int n) {
     bool view = f->kind == PAGES && f->pages[row] > 3;
     return (struct cuda_work){
         .row = row,
         .chunk = (uint16_t)c,
         .n_chunks = (uint16_t)chunks,
-        .first = (uint16_t)(c * each),
-        .pages = (uint16_t)(n - c * each < each ? n - c * each : each),
+        .pages = (uint16_t)n,
         .flags = (uint16_t)((view ? CUDA_WORK_VIEW : 0) |
                             (f->kind == TOKENS ? CUDA_WORK_CHOSEN | CUDA_WORK_MASS : 0) |
                             (f->kind == MASS ? CUDA_WORK_MASS : 0) |
@@ -142,7 +140,7 @@ static void upload(struct fixture *f, int wide, int only) {
         int chunks = (n + each - 1) / each;
         most = chunks > most ? chunks : most;
         for (int c = 0; rows[r].active && c < chunks; c++)
-            work[n_work[0]++] = work_of(f, r, c, chunks, each, n);
+            work[n_work[0]++] = work_of(f, r, c, chunks, n);
     }
     p->rows = gpu_copy_in(rows, sizeof rows);
     p->max_work = ROWS * 64, p->max_chunks = most;
@@ -150,7 +148,7 @@ static void upload(struct fixture *f, int wide, int only) {
     p->n_work = gpu_copy_in(n_work, sizeof n_work);
     p->score = gpu_alloc((size_t)(heads * f->group * f->room * PAGE) * 4);
     p->softmax = gpu_alloc((size_t)(heads * CUDA_GROUP * 2) * 4);
-    p->part = gpu_alloc((size_t)(heads * most * f->group * (f->padded + 2)) * 4);
+    p->part = gpu_alloc((size_t)(heads * most * (f->group * (f->padded + 2) + 3)) * 4);
     int32_t *zero = calloc((size_t)heads, 4);
     p->arrived = gpu_copy_in(zero, (size_t)heads * 4);
     free(zero);

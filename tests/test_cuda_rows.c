@@ -64,7 +64,7 @@ static void test_cuda_rows_join_and_leave(void **state) {
         assert_memory_equal(&rows[index[i]], &joins[i].row, sizeof *rows);
         for (int h = 0; h < HEADS; h++)
             for (int p = 0; p < worst; p++) {
-                int32_t page = joins[i].base + h * worst + p;
+                int32_t page = joined_page(pass.shape, joins[i].base, worst, h, p);
                 assert_int_equal(table[(index[i] * HEADS + h) * ROOM + p], page);
                 assert_int_equal(live[page], 0);
             }
@@ -119,14 +119,17 @@ static void check_pretended(const struct cuda_pass *pass, const struct cache_cop
                             const struct cuda_join *join, const struct twin *m, double moments[3]) {
     const struct cuda_plan *plan = &twin_device_plans[join->row.plan];
     int n_live = m->head.n_live, tokens = m->position + 1, first = 0;
-    while (first < n_live && c->position[join->base * PAGE + first] == first)
-        first++; /* pages of a head that has just joined lie one behind the other */
+    while (
+        first < n_live &&
+        c->position[joined_page(pass->shape, join->base, join->row.worst, 0, first / PAGE) * PAGE +
+                    first % PAGE] == first)
+        first++;
     int pinned = plan->pin_prompt ? m->n_prompt : 0;
     pinned = pinned > plan->sinks ? pinned : plan->sinks;
     assert_true(first >= (pinned < n_live ? pinned : n_live - 1));
     for (int h = 0; h < HEADS; h++)
         for (int i = 0; i < join->row.worst; i++) {
-            int page = join->base + h * join->row.worst + i;
+            int page = joined_page(pass->shape, join->base, join->row.worst, h, i);
             int n = n_live - i * PAGE < PAGE ? n_live - i * PAGE : PAGE;
             if (n <= 0) {
                 assert_int_equal(c->live[page], 0);

@@ -11,9 +11,10 @@
 
 /* --- what there is to do -------------------------------------------------------------------- */
 
-/* One (row, KV head, chunk): pages [first, first + pages) of what is attended. */
+/* One (row, KV head, chunk) of `pages` pages in all. Chunks take turns with WARPS pages each:
+ * blocks that run side by side then read side by side, which memory answers faster. */
 struct item {
-    int row, kv, chunk, n_chunks, first, pages, flags;
+    int row, kv, chunk, n_chunks, pages, flags;
 };
 
 static __device__ __forceinline__ size_t head_of(const cuda_pass &p, const item &it) {
@@ -36,7 +37,7 @@ static __device__ void fit_item(const cuda_pass &p, int layer, bool look, const 
     if (look && !(it->flags & CUDA_WORK_CHOSEN && layer >= w.dense_layers))
         it->pages = 0;
     else
-        it->first = it->chunk * each, it->pages = max(0, min(each, n - it->first));
+        it->pages = it->chunk * each < n ? n : 0;
     it->n_chunks = (n + each - 1) / each;
     it->flags &= ~((by_page ? 0 : CUDA_WORK_VIEW) | (selects ? 0 : CUDA_WORK_CHOSEN));
 }
@@ -49,7 +50,7 @@ static __device__ item item_of(const cuda_pass &p, int layer, bool look, int lis
         const uint4 entry = __ldcg((const uint4 *)from);
         memcpy(&w, &entry, sizeof w);
     }
-    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.first, w.pages, w.flags};
+    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.pages, w.flags};
     if (list && i < n)
         fit_item(p, layer, look, w, &it);
     return it;
@@ -137,7 +138,7 @@ static __device__ void store_scores(const cuda_pass &p, const item &it, int plac
     }
 }
 
-/* What a warp knows of its pages first + warp + 8 i of an item, i in lane i. */
+/* What a warp knows of its pages of an item, the i-th in lane i. */
 struct warp_pages {
     int n;
     int32_t id;
@@ -146,11 +147,12 @@ struct warp_pages {
     __device__ __forceinline__ uint32_t live_of(int i) const { return __shfl_sync(~0u, live, i); }
 };
 static __device__ __forceinline__ int place_of(const item &it, int warp, int i) {
-    return it.first + warp + i * WARPS;
+    return (i * it.n_chunks + it.chunk) * WARPS + warp;
 }
 static __device__ __forceinline__ void load_ids(const cuda_pass &p, int layer, const item &it,
                                                 int warp, int lane, warp_pages *w) {
-    w->n = (it.pages - warp + WARPS - 1) / WARPS;
+    const int turn = it.n_chunks * WARPS;
+    w->n = it.pages ? max(0, (it.pages - place_of(it, warp, 0) + turn - 1) / turn) : 0;
     w->id = 0, w->live = 0;
     if (lane < w->n)
         w->id = __ldcg(ids_of(p, layer, it) + place_of(it, warp, lane));
@@ -166,7 +168,7 @@ static __device__ __forceinline__ void load_live(const cuda_pass &p, const item 
 
 /* Whether the warp's first page is the one that the pass writes to. */
 static __device__ __forceinline__ bool is_last_page(const item &it, int warp) {
-    return it.chunk + 1 == it.n_chunks && warp + 1 == it.pages;
+    return place_of(it, warp, 0) + 1 == it.pages;
 }
 
 template <int DT>
@@ -237,12 +239,15 @@ static __device__ void store_head(const cuda_pass &p, const item &it, bool look,
                                   const merging &m, const cuda_acts &acts) {
     const cuda_shape &c = p.shape;
     if (!look)
-        for (int e = threadIdx.x; e < from.group * from.head; e += THREADS) {
+        for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 4 * THREADS) {
             const int h = e / from.head, d = e % from.head;
             const int k = (it.kv * c.group + h) * c.head_size + d;
-            if (d < c.head_size)
-                acts.data[acts_at(acts, it.row, k)] =
-                    float_bf16(value_of(from, m, h, d) / m.sum[h]);
+            const float4 x = value_of(from, m, h, d);
+            const float factor = 1 / m.sum[h], y[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                if (d + j < c.head_size)
+                    acts.data[acts_at(acts, it.row, k + j)] = float_bf16(y[j] * factor);
         }
     if (it.flags & CUDA_WORK_MASS && (int)threadIdx.x < from.group) {
         float *out = p.softmax + (head_of(p, it) * CUDA_GROUP + threadIdx.x) * 2;
@@ -267,7 +272,8 @@ static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
-CUDA_FN int part_floats(int group, int head) { return group * (head + 2); }
+/* A multiple of 4. */
+CUDA_FN int part_floats(int group, int head) { return (group * (head + 2) + 3) / 4 * 4; }
 
 /* Queries of an item to shared memory, 16 bytes a thread, without waiting for them. */
 template <int DT, int GT>

@@ -53,18 +53,22 @@ static __device__ void weigh(const parts &from, merging &m, int warp, int lane) 
     __syncthreads();
 }
 
-static __device__ float value_of(const parts &from, const merging &m, int h, int d) {
+/* Dims d .. d + 3 of head h, all loads under way together. */
+static __device__ float4 value_of(const parts &from, const merging &m, int h, int d) {
     const float *data = from.data + h * from.head + d;
-    float x = 0;
-#pragma unroll 8
-    for (int i = 0; i < from.n; i++)
-        x += m.weight[i][h] * data[(size_t)i * from.stride];
+    float4 x = make_float4(0, 0, 0, 0);
+#pragma unroll 16
+    for (int i = 0; i < from.n; i++) {
+        const float4 y = *(const float4 *)(data + (size_t)i * from.stride);
+        const float weight = m.weight[i][h];
+        x.x += weight * y.x, x.y += weight * y.y, x.z += weight * y.z, x.w += weight * y.w;
+    }
     return x;
 }
 
 static __device__ void store_chunk(const parts &from, const merging &m, float *out) {
-    for (int e = threadIdx.x; e < from.group * from.head; e += THREADS)
-        out[e] = value_of(from, m, e / from.head, e % from.head);
+    for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 4 * THREADS)
+        *(float4 *)(out + e) = value_of(from, m, e / from.head, e % from.head);
     if ((int)threadIdx.x < from.group) {
         out[from.group * from.head + 2 * threadIdx.x] = m.most[threadIdx.x];
         out[from.group * from.head + 2 * threadIdx.x + 1] = m.sum[threadIdx.x];

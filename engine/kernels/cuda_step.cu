@@ -126,11 +126,10 @@ static __device__ cuda_work work_of(const cuda_pass &p, int row, int32_t chunk) 
     const bool by_page = plan.select == UNIT_PAGE && r.n_pages > r.budget / PAGE;
     const bool by_token = plan.select == UNIT_TOKEN && r.n_live > r.budget;
     const int32_t n = attended_pages(&r, &plan), each = chunk_pages(p.wide, n);
-    const int32_t first = chunk * each, pages = n - first < each ? n - first : each;
     cuda_work w = {};
     w.row = row;
     w.chunk = (uint16_t)chunk, w.n_chunks = (uint16_t)((n + each - 1) / each);
-    w.first = (uint16_t)first, w.pages = (uint16_t)(pages > 0 ? pages : 0);
+    w.pages = (uint16_t)(chunk * each < n ? n : 0);
     w.flags = (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
                          (plan.mass ? CUDA_WORK_MASS : 0) |
                          (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
@@ -208,10 +207,11 @@ static __global__ void __launch_bounds__(ENTER_THREADS)
     int32_t worst = join->row.worst, base = join->base, index = join->index;
     int heads = p.shape.n_layers * p.shape.n_kv_heads;
     for (int head = blockIdx.y; head < heads; head += gridDim.y) {
-        int32_t *table = table_of(p.cache, p.shape, index, 0, head), first = base + head * worst;
+        int32_t *table = table_of(p.cache, p.shape, index, 0, head);
         for (int i = threadIdx.x; i < worst; i += ENTER_THREADS) {
-            table[i] = first + i;
-            p.cache.live[first + i] = 0;
+            const int32_t page = joined_page(p.shape, base, worst, head, i);
+            table[i] = page;
+            p.cache.live[page] = 0;
         }
     }
     if (blockIdx.y == 0 && threadIdx.x < sizeof(cuda_row) / 8)
