@@ -1,5 +1,5 @@
 /* Attention of a decode pass. A block takes one chunk of a head's pages after the other; each of
- * its four warps streams whole pages from memory to registers (16 bytes a lane and load) and
+ * its eight warps streams whole pages from memory to registers (16 bytes a lane and load) and
  * multiplies them on the matrix unit, all q heads of the group at once:
  *
  *     S[16 slots][8 heads] = K[16][d] q[d][8]     O[d][8] += V^T[d][16] P[16][8]
@@ -234,37 +234,60 @@ attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT]
 
 /* --- merging -------------------------------------------------------------------------------- */
 
-/* A finished head: outputs, and what follows from softmax mass. */
-static __device__ void store_head(const cuda_pass &p, const item &it, bool look, const parts &from,
-                                  const merging &m, const cuda_acts &acts) {
-    const cuda_shape &c = p.shape;
-    if (!look)
-        for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 4 * THREADS) {
-            const int h = e / from.head, d = e % from.head;
-            const int k = (it.kv * c.group + h) * c.head_size + d;
-            const float4 x = value_of(from, m, h, d);
-            const float factor = 1 / m.sum[h], y[4] = {x.x, x.y, x.z, x.w};
+/* Four dims of a finished head, element e on: x is their sum. */
+static __device__ __forceinline__ void store_dims(const cuda_pass &p, const item &it, int head,
+                                                  const merging &m, int e, const float4 &x,
+                                                  const cuda_acts &acts) {
+    const int h = e / head, d = e % head;
+    const int k = (it.kv * p.shape.group + h) * p.shape.head_size + d;
+    const float factor = 1 / m.sum[h], out[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
-            for (int j = 0; j < 4; j++)
-                if (d + j < c.head_size)
-                    acts.data[acts_at(acts, it.row, k + j)] = float_bf16(y[j] * factor);
-        }
-    if (it.flags & CUDA_WORK_MASS && (int)threadIdx.x < from.group) {
-        float *out = p.softmax + (head_of(p, it) * CUDA_GROUP + threadIdx.x) * 2;
-        out[0] = m.most[threadIdx.x], out[1] = m.sum[threadIdx.x];
-    }
+    for (int j = 0; j < 4; j++)
+        if (d + j < p.shape.head_size)
+            acts.data[acts_at(acts, it.row, k + j)] = float_bf16(out[j] * factor);
 }
 
-/* Whether this chunk is the last of its head to arrive. */
+static __device__ void store_softmax(const cuda_pass &p, const item &it, const merging &m) {
+    if (!(it.flags & CUDA_WORK_MASS) || (int)threadIdx.x >= p.shape.group)
+        return;
+    float *out = p.softmax + (head_of(p, it) * CUDA_GROUP + threadIdx.x) * 2;
+    out[0] = m.most[threadIdx.x], out[1] = m.sum[threadIdx.x];
+}
+
+/* A head whose only chunk this is. */
+static __device__ void store_head(const cuda_pass &p, const item &it, bool look, const parts &from,
+                                  const merging &m, const cuda_acts &acts) {
+    for (int e = 4 * threadIdx.x; e < from.group * from.head && !look; e += 4 * THREADS)
+        store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
+    store_softmax(p, it, m);
+}
+
+/* A head whose last chunk this is: most parts are on their way while they are weighed. */
+static __device__ void merge_head(const cuda_pass &p, const item &it, bool look, const parts &from,
+                                  merging &m, const cuda_acts &acts) {
+    const int first = 4 * threadIdx.x;
+    float4 y[TOGETHER];
+    load_parts(from, first, y);
+    weigh(from, m, threadIdx.x / 32, threadIdx.x % 32);
+    if (first < from.group * from.head && !look)
+        store_dims(p, it, from.head, m, first, value_of(from, m, first, y), acts);
+    for (int e = first + 4 * THREADS; e < from.group * from.head && !look; e += 4 * THREADS)
+        store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
+    store_softmax(p, it, m);
+}
+
+/* Whether this chunk is the last of its head to arrive: then all parts can be seen. */
 static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
-        int32_t *arrived = p.arrived + head_of(p, it);
-        *flag = atomicAdd(arrived, 1) + 1 == it.n_chunks;
+        int32_t *arrived = p.arrived + head_of(p, it), before;
+        asm volatile("atom.add.acq_rel.gpu.global.s32 %0, [%1], 1;"
+                     : "=r"(before)
+                     : "l"(arrived)
+                     : "memory");
+        *flag = before + 1 == it.n_chunks;
         if (*flag)
             *arrived = 0;
-        __threadfence();
     }
     __syncthreads();
     return *flag;
@@ -290,9 +313,8 @@ template <int DT>
 static __device__ void merge_item(const cuda_pass &p, const item &it, bool look, float *results,
                                   merging &merge, int *flag, const cuda_acts &acts) {
     const int group = p.shape.group, size = part_floats(group, DT * 16);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const parts warps = {results, size, WARPS, DT * 16, group};
-    weigh(warps, merge, warp, lane);
+    weigh(warps, merge, threadIdx.x / 32, threadIdx.x % 32);
     if (it.n_chunks == 1)
         return store_head(p, it, look, warps, merge, acts);
     float *all = p.part + head_of(p, it) * p.max_chunks * size;
@@ -300,15 +322,14 @@ static __device__ void merge_item(const cuda_pass &p, const item &it, bool look,
     if (!is_last(p, it, flag))
         return;
     const parts chunks = {all, size, it.n_chunks, DT * 16, group};
-    weigh(chunks, merge, warp, lane);
-    store_head(p, it, look, chunks, merge, acts);
+    merge_head(p, it, look, chunks, merge, acts);
 }
 
 /* Items overlap: while the pages of one are multiplied, the next one's page numbers and queries
  * arrive, and the one behind it is read; the next one's first page is on its way before the warps
  * merge what they have. */
 template <int DT, int GT, bool RANK>
-__global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 4 : 2)
+__global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     k_attend(const __grid_constant__ cuda_pass p, int layer, bool look,
              const __grid_constant__ cuda_acts acts) {
     extern __shared__ __align__(16) char memory[];
@@ -383,7 +404,7 @@ static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_a
         cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
     /* no more blocks than there can be items: they would keep the next kernel out */
     long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
-    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 4 : 2);
+    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 2 : 1);
     blocks = most < blocks ? (int)most : blocks;
     launch(k_attend<DT, GT, RANK>, dim3(blocks), dim3(THREADS), shared, stream, *p, layer, look,
            *acts);

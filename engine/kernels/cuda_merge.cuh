@@ -4,7 +4,7 @@
 
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { WARPS = 4, THREADS = 32 * WARPS };
+enum { WARPS = 8, THREADS = 32 * WARPS, TOGETHER = 8 };
 
 /* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
  * next of each tile, and the rows l / 4 and l / 4 + 8. */
@@ -53,22 +53,43 @@ static __device__ void weigh(const parts &from, merging &m, int warp, int lane) 
     __syncthreads();
 }
 
-/* Dims d .. d + 3 of head h, all loads under way together. */
-static __device__ float4 value_of(const parts &from, const merging &m, int h, int d) {
-    const float *data = from.data + h * from.head + d;
-    float4 x = make_float4(0, 0, 0, 0);
-#pragma unroll 16
-    for (int i = 0; i < from.n; i++) {
-        const float4 y = *(const float4 *)(data + (size_t)i * from.stride);
-        const float weight = m.weight[i][h];
-        x.x += weight * y.x, x.y += weight * y.y, x.z += weight * y.z, x.w += weight * y.w;
-    }
+/* Four dims of the first parts, element e on: on their way while the parts are weighed. */
+static __device__ __forceinline__ void load_parts(const parts &from, int e, float4 y[TOGETHER]) {
+    const bool there = e < from.group * from.head;
+#pragma unroll
+    for (int i = 0; i < TOGETHER; i++)
+        if (there && i < from.n)
+            y[i] = *(const float4 *)(from.data + (size_t)i * from.stride + e);
+}
+static __device__ __forceinline__ void add_part(float4 &x, float weight, const float4 &y) {
+    x.x += weight * y.x, x.y += weight * y.y, x.z += weight * y.z, x.w += weight * y.w;
+}
+/* The same four dims of all parts, in their order; from part `first` on. */
+static __device__ __forceinline__ float4 value_from(const parts &from, const merging &m, int e,
+                                                    int first, float4 x) {
+    const int h = e / from.head;
+#pragma unroll 4
+    for (int i = first; i < from.n; i++)
+        add_part(x, m.weight[i][h], *(const float4 *)(from.data + (size_t)i * from.stride + e));
     return x;
+}
+static __device__ __forceinline__ float4 value_of(const parts &from, const merging &m, int e) {
+    return value_from(from, m, e, 0, make_float4(0, 0, 0, 0));
+}
+/* y: the first parts', loaded. */
+static __device__ __forceinline__ float4 value_of(const parts &from, const merging &m, int e,
+                                                  const float4 y[TOGETHER]) {
+    float4 x = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int i = 0; i < TOGETHER; i++)
+        if (i < from.n)
+            add_part(x, m.weight[i][e / from.head], y[i]);
+    return value_from(from, m, e, TOGETHER, x);
 }
 
 static __device__ void store_chunk(const parts &from, const merging &m, float *out) {
     for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 4 * THREADS)
-        *(float4 *)(out + e) = value_of(from, m, e / from.head, e % from.head);
+        *(float4 *)(out + e) = value_of(from, m, e);
     if ((int)threadIdx.x < from.group) {
         out[from.group * from.head + 2 * threadIdx.x] = m.most[threadIdx.x];
         out[from.group * from.head + 2 * threadIdx.x + 1] = m.sum[threadIdx.x];
