@@ -231,9 +231,7 @@ struct cuda_pass {
  * pages are not worth many merges; up to 128 every warp of a chunk has one page, read before its
  * turn. At most CUDA_PARTS chunks, of at most 128 pages. */
 CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
-    int32_t each = wide ? 64 : pages <= 64 ? 16 : pages <= 128 ? 8 : pages <= 256 ? 16 : 32;
-    if (!wide && pages > 1024)
-        each = 64;
+    int32_t each = wide ? 64 : pages <= 64 ? 16 : pages <= 128 ? 8 : pages <= 256 ? 16 : 64;
     while (each * CUDA_PARTS < pages)
         each *= 2;
     return each;
