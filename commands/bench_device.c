@@ -57,7 +57,7 @@ static void describe(struct bench_device *out) {
     int device = 0, khz = 0;
     cudaGetDevice(&device);
     if (cudaGetDeviceProperties(&prop, device) == cudaSuccess)
-        snprintf(out->name, sizeof out->name, "%s", prop.name);
+        snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, prop.name);
     for (char *c = out->name; *c; c++)
         *c = *c == ',' || *c == '"' ? ' ' : *c;
     cudaMemGetInfo(&free_bytes, &total);
