@@ -177,7 +177,7 @@ static bool plan_memory(struct cuda *b, struct layout *l, struct err *e) {
         return false;
     size_t taken = weights + l->bytes + SPARE_BYTES;
     int64_t fits = free_bytes > taken ? (int64_t)((free_bytes - taken) / page_bytes(b)) : 0;
-    fits = fits < INT32_MAX ? fits : INT32_MAX - 1;
+    fits = fits < INT32_MAX / PAGE ? fits : INT32_MAX / PAGE; /* slots are numbered in 32 bits */
     b->n_pages = wanted < fits ? wanted : fits;
     log_info("cuda: weights %.2f GB, workspace %.2f GB, KV cache %.2f GB (%.2f GB asked) of %.2f "
              "GB free",
@@ -339,10 +339,8 @@ static bool open_parts(struct cuda *b, struct err *e) {
         !fill_rope(b, e) || !open_ring(b, e))
         return false;
     b->pass.early = cuda_attends_early();
-    b->prefill.shape = b->pass.shape;
-    b->prefill.plans = b->pass.plans;
-    b->prefill.scale = b->pass.scale;
-    b->prefill.rope = b->pass.rope;
+    b->prefill.shape = b->pass.shape, b->prefill.plans = b->pass.plans;
+    b->prefill.scale = b->pass.scale, b->prefill.rope = b->pass.rope;
     b->members = must_zalloc((size_t)b->width, sizeof *b->members);
     b->waiting = must_zalloc((size_t)b->width, sizeof *b->waiting);
     b->plans = must_zalloc(CUDA_PLANS, sizeof *b->plans);
@@ -351,16 +349,15 @@ static bool open_parts(struct cuda *b, struct err *e) {
 }
 
 void *cuda_open(const struct model *model, const struct session_params *params, struct err *e) {
-    if (params->precision == PRECISION_FP32) {
-        err_set(e, EXIT_USAGE,
-                "backend cuda computes in bf16, expected --precision bf16; fp32 is "
-                "the CPU's reference path");
-        return NULL;
-    }
-    if (params->isa) {
-        err_set(e, EXIT_USAGE, "--isa %s: backend cuda has none to choose from", params->isa);
-        return NULL;
-    }
+    if (params->precision == PRECISION_FP32)
+        return err_set(e, EXIT_USAGE,
+                       "backend cuda computes in bf16, expected --precision bf16; fp32 is the "
+                       "CPU's reference path"),
+               NULL;
+    if (params->isa)
+        return err_set(e, EXIT_USAGE, "--isa %s: backend cuda has none to choose from",
+                       params->isa),
+               NULL;
     struct cuda *b = must_zalloc(1, sizeof *b);
     b->model = model, b->params = *params;
     b->width = params->width, b->lockstep = params->lockstep;
