@@ -83,7 +83,7 @@ static bool compare_peers(const struct run *r, int base, double step, double *ou
     double ms;
     if (!r->suite->peers)
         return err_set(e, EXIT_USAGE, "no --peers FILE");
-    if (!bench_peer_step(r->suite->peers, &cases[base].step, &ms, e))
+    if (!bench_peer_step(r->suite->peers, &cases[base].step, r->suite->device->name, &ms, e))
         return false;
     *out = ms * 1e-3 / step;
     return true;
@@ -137,9 +137,11 @@ static int column(char *const *names, int n, const char *name) {
     return -1;
 }
 
-bool bench_peer_step(const char *path, const struct bench_step *step, double *ms, struct err *e) {
-    enum { FIELDS = 16, WANTED = 5 };
-    static const char *const wanted[WANTED] = {"engine", "shape", "batch", "context", "ms_median"};
+bool bench_peer_step(const char *path, const struct bench_step *step, const char *gpu, double *ms,
+                     struct err *e) {
+    enum { FIELDS = 16, WANTED = 6 };
+    static const char *const wanted[WANTED] = {"engine",  "shape", "batch",
+                                               "context", "gpu",   "ms_median"};
     char *names[FIELDS], *fields[FIELDS], *save = NULL, values[2][16];
     int at[WANTED];
     size_t size;
@@ -153,7 +155,7 @@ bool bench_peer_step(const char *path, const struct bench_step *step, double *ms
         whole = (at[i] = column(names, n, wanted[i])) >= 0 && whole;
     snprintf(values[0], sizeof values[0], "%d", step->batch);
     snprintf(values[1], sizeof values[1], "%d", step->context);
-    const char *const own[] = {"static+compile", step->shape, values[0], values[1]};
+    const char *const own[] = {"static+compile", step->shape, values[0], values[1], gpu};
     while (whole && !found && (line = strtok_r(NULL, "\r\n", &save))) {
         found = cut(line, fields, FIELDS) == n;
         for (int i = 0; found && i < WANTED - 1; i++)
@@ -163,8 +165,8 @@ bool bench_peer_step(const char *path, const struct bench_step *step, double *ms
     }
     free(text);
     return (found && *ms > 0) ||
-           err_set(e, EXIT_CONTENT, "%s: no time of static+compile, %s, batch %d, context %d", path,
-                   step->shape, step->batch, step->context);
+           err_set(e, EXIT_CONTENT, "%s: no time of static+compile, %s, batch %d, context %d on %s",
+                   path, step->shape, step->batch, step->context, gpu);
 }
 
 /* --- writing -------------------------------------------------------------------------------- */

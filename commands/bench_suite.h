@@ -22,6 +22,7 @@ struct bench_suite {
  * EXIT_ENV where `out` cannot be written. */
 int bench_suite_run(const struct bench_suite *suite, struct err *e);
 
-/* Milliseconds of a step in a CSV of tests/bench_peers.py: static cache and compiled. false: no
- * such row (EXIT_CONTENT). */
-bool bench_peer_step(const char *path, const struct bench_step *step, double *ms, struct err *e);
+/* Milliseconds of a step on this GPU in a CSV of tests/bench_peers.py: static cache and compiled.
+ * false: no such row (EXIT_CONTENT), as where another GPU was timed. */
+bool bench_peer_step(const char *path, const struct bench_step *step, const char *gpu, double *ms,
+                     struct err *e);

@@ -82,6 +82,7 @@ static void has_row(const char *csv, const char *begin) {
 static const char peers[] = "engine,shape,batch,context,ms_median,ms_p10,ms_p90,gpu,versions\n"
                             "dynamic,qwen2.5-7b,1,2048,17,16,18,card,torch 2\n"
                             "static+compile,llama-8b,1,2048,9,9,9,card,torch 2\n"
+                            "static+compile,qwen2.5-7b,1,2048,7,7,7,other card,torch 2\n"
                             "static+compile,qwen2.5-1.5b,1,2048,,,,card,torch 2\n"
                             "static+compile,qwen2.5-7b,1,2048,5,4.9,5.1,card,torch 2\n";
 
@@ -178,26 +179,30 @@ static void test_bench_suite_peers_are_found_by_name(void **state) {
     folder_text(*state, "peers.csv", peers);
     const char *path = folder_path(*state, "peers.csv");
     struct err e = {0};
-    assert_true(bench_peer_step(path, &step, &ms, &e));
+    assert_true(bench_peer_step(path, &step, "card", &ms, &e));
     assert_true(ms == 5);
+    assert_true(bench_peer_step(path, &step, "other card", &ms, &e));
+    assert_true(ms == 7);
+    assert_false(bench_peer_step(path, &step, "a third one", &ms, &e));
+    assert_int_equal(e.code, EXIT_CONTENT);
     const struct bench_step absent[] = {{.shape = "qwen2.5-7b", .batch = 8, .context = 2048},
                                         {.shape = "qwen2.5-7b", .batch = 1, .context = 4096},
                                         {.shape = "qwen2.5-1.5b", .batch = 1, .context = 2048},
                                         {.shape = "other", .batch = 1, .context = 2048}};
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
         e.code = 0;
-        assert_false(bench_peer_step(path, &absent[i], &ms, &e));
+        assert_false(bench_peer_step(path, &absent[i], "card", &ms, &e));
         assert_int_equal(e.code, EXIT_CONTENT);
     }
     static const char *const broken[] = {"", "\n", "engine\nstatic+compile\n", "a,b,c\n1,2,3\n"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         e.code = 0;
         folder_text(*state, "broken.csv", broken[i]);
-        assert_false(bench_peer_step(folder_path(*state, "broken.csv"), &step, &ms, &e));
+        assert_false(bench_peer_step(folder_path(*state, "broken.csv"), &step, "card", &ms, &e));
         assert_int_equal(e.code, EXIT_CONTENT);
     }
     e.code = 0;
-    assert_false(bench_peer_step(folder_path(*state, "missing.csv"), &step, &ms, &e));
+    assert_false(bench_peer_step(folder_path(*state, "missing.csv"), &step, "card", &ms, &e));
     assert_int_equal(e.code, EXIT_USAGE);
 }
 
