@@ -312,6 +312,18 @@ static int run_growth(const struct run *r, struct err *e) {
 
 /* --- the command ---------------------------------------------------------------------------- */
 
+/* What a mode would pass over in silence is refused. */
+static bool check_mode(const struct gpu *g, struct err *e) {
+    const bool points = !g->suite && !g->growth && !g->draw;
+    const bool names = g->shapes.count || g->policies.count || g->batches || g->contexts;
+    if ((g->suite || g->draw) && names)
+        return err_set(e, EXIT_USAGE, "--%s: expected no --shape, --batch, --context or --policy",
+                       g->suite ? "suite" : "draw");
+    if (!points && (g->json || g->csv || g->kernels))
+        return err_set(e, EXIT_USAGE, "--json, --csv and --kernels belong to single points");
+    return !(g->json && g->csv) || err_set(e, EXIT_USAGE, "--json and --csv: expected one of them");
+}
+
 static bool check(const struct gpu *g, struct err *e) {
     struct plan plan;
     if (g->suite + g->growth + (g->draw != NULL) > 1)
@@ -322,6 +334,8 @@ static bool check(const struct gpu *g, struct err *e) {
         return err_set(e, EXIT_USAGE, "--jump belongs to --growth");
     if (g->out && !g->suite && !g->growth && !g->draw)
         return err_set(e, EXIT_USAGE, "--out belongs to --suite, --growth or --draw");
+    if (!check_mode(g, e))
+        return false;
     for (int i = 0; i < g->policies.count; i++)
         if (!policy_parse(g->policies.items[i], &plan, e))
             return false;

@@ -226,6 +226,11 @@ static void test_bench_command_line(void **state) {
     CLI_FAILS(EXIT_USAGE, "--jump belongs to --growth", "bench", "gpu", "--jump");
     CLI_FAILS(EXIT_USAGE, "--out belongs to", "bench", "gpu", "--out", "x.csv");
     CLI_FAILS(EXIT_USAGE, "missing.csv", "bench", "gpu", "--draw", "missing.csv");
+    CLI_FAILS(EXIT_USAGE, "--suite: expected no", "bench", "gpu", "--suite", "--batch", "8");
+    CLI_FAILS(EXIT_USAGE, "--draw: expected no", "bench", "gpu", "--draw", "x", "--policy", "full");
+    CLI_FAILS(EXIT_USAGE, "belong to single points", "bench", "gpu", "--suite", "--json");
+    CLI_FAILS(EXIT_USAGE, "belong to single points", "bench", "gpu", "--growth", "--kernels");
+    CLI_FAILS(EXIT_USAGE, "--json and --csv", "bench", "gpu", "--json", "--csv");
     CLI_FAILS(EXIT_USAGE, "unexpected argument", "bench", "gpu", "now");
 }
 
