@@ -29,6 +29,7 @@ struct run {
     int n_unfit;
     struct progress progress;
     int uncommitted;    /* rows in the open transaction */
+    bool half_stored;   /* one of them is not whole */
     double transaction; /* clock at its begin */
 };
 
@@ -52,7 +53,9 @@ static bool store(void *context, const struct job *job, const struct answer *ans
         r->transaction = clock_seconds();
     }
     r->uncommitted++;
-    if (!answer_store(&r->work, job, answer, r->db, r->id, r->cell_ids[job->cell], &correct, e))
+    r->half_stored =
+        !answer_store(&r->work, job, answer, r->db, r->id, r->cell_ids[job->cell], &correct, e);
+    if (r->half_stored)
         return false;
     progress_answer(&r->progress, job->cell, correct, answer->n_ids);
     return true;
@@ -230,7 +233,9 @@ static int run_all(struct run *r, struct err *e) {
              r->work.isa);
     bool ok = p->isolated ? decode_cells_alone(r, e) : decode(r, r->work.jobs, r->work.n_jobs, e);
     if (!ok) {
+        struct err late = {0}; /* answers that were whole before the device failed stay */
         log_status_end();
+        (void)(r->half_stored || commit(r, true, &late));
         db_rollback(r->db);
         return e->code;
     }
