@@ -12,7 +12,7 @@
 /* Bytes of activations that a chunk of a pack may take, and rows of a pack at most (longer prompts
  * excepted): enough to keep the device busy. */
 #define CHUNK_BYTES (512 << 20)
-enum { MOST_ROWS = 16384, SPARE_BYTES = 256 << 20 };
+enum { MOST_ROWS = 16384, SPARE_BYTES = 256 << 20, MOST_IDS = 1 << 20 /* cuda_draw.cuh */ };
 
 /* --- the memory plan -------------------------------------------------------------------------- */
 
@@ -229,9 +229,10 @@ static bool set_shape(struct cuda *b, struct err *e) {
     if (b->params.max_total > CUDA_TOKENS)
         return err_set(e, EXIT_USAGE, "%d tokens a sequence, expected at most %d on backend cuda",
                        b->params.max_total, CUDA_TOKENS);
-    if (group > CUDA_GROUP)
-        return err_set(e, EXIT_CONTENT, "%s: %d q heads per KV head, expected at most %d",
-                       b->model->path, group, CUDA_GROUP);
+    if (group > CUDA_GROUP || c->vocab > MOST_IDS)
+        return err_set(e, EXIT_CONTENT,
+                       "%s: %d q heads per KV head, %d ids; expected at most %d, %d",
+                       b->model->path, group, c->vocab, CUDA_GROUP, MOST_IDS);
     b->pass.shape = (struct cuda_shape){.n_layers = c->n_layers,
                                         .dim = c->dim,
                                         .n_heads = c->n_heads,

@@ -48,6 +48,21 @@ static void expect_refusal(const struct model *m, struct session_params how, int
         fail_msg("exit code %d: %s", e.code, e.text);
 }
 
+/* Known before there is a GPU. */
+static void test_cuda_open_refuses_shapes(void **state) {
+    (void)state;
+    const struct config was = model->config;
+    struct config *c = &model->config;
+    c->n_heads = 17 * c->n_kv_heads;
+    expect_refusal(model, tiny_cuda(1, 100), EXIT_CONTENT, "17 q heads per KV head");
+    *c = was, c->vocab = (1 << 20) + 1;
+    expect_refusal(model, tiny_cuda(1, 100), EXIT_CONTENT, "1048577 ids");
+    *c = was, c->max_positions = 1 << 20;
+    expect_refusal(model, tiny_cuda(1, 131073), EXIT_USAGE,
+                   "131073 tokens a sequence, expected at most 131072");
+    *c = was;
+}
+
 static void test_cuda_open_refuses_what_it_cannot_do(void **state) {
     (void)state;
     gpu_or_skip();
@@ -201,6 +216,7 @@ static void test_cuda_open_accounts_for_the_pool(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cuda_open_refuses_shapes),
         cmocka_unit_test(test_cuda_open_refuses_what_it_cannot_do),
         cmocka_unit_test(test_cuda_open_narrows_to_what_memory_holds),
         cmocka_unit_test(test_cuda_open_makes_sequences_wait_for_memory),
