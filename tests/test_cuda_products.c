@@ -163,8 +163,8 @@ static void check_normed(int n, int k) {
 }
 
 /* The last one: 256 rows of it are whole items and cut ones on a GPU of 132 multiprocessors. */
-static const int shapes[][2] = {{5, 7},       {16, 16},     {61, 48},     {130, 100},
-                                {512, 256},   {256, 704},   {809, 256},   {2048, 1536},
+static const int shapes[][2] = {{5, 7},       {16, 16},     {61, 48},    {130, 100},
+                                {512, 256},   {256, 704},   {809, 256},  {2048, 1536},
                                 {1536, 8960}, {17000, 512}, {9000, 4200}};
 
 static void test_cuda_products_are_right_and_the_same_for_any_number_of_rows(void **state) {
