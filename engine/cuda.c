@@ -7,9 +7,6 @@
 
 #include "engine/advance.h"
 
-/* Weights that are fetched into the L2 cache while attention runs. */
-enum { L2_AHEAD = 20 << 20 };
-
 bool cuda_check_at(cudaError_t code, const char *call, const char *file, int line, struct err *e) {
     if (code == cudaSuccess)
         return true;
@@ -60,11 +57,6 @@ void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_stream_of_r
     normed(&p, r);
     p.bias = w->qkv_bias;
     p.y = y, p.ldy = w->qkv.n;
-    if (r->rows <= 4) { /* few rows leave memory idle during attention */
-        size_t bytes = cuda_matrix_bytes(w->o.n, w->o.segment) +
-                       cuda_matrix_bytes(w->gate_up.n, w->gate_up.segment);
-        p.ahead = w->o.data, p.ahead_bytes = bytes < L2_AHEAD ? bytes : L2_AHEAD;
-    }
     cuda_product_run(&p, b->stream);
 }
 
@@ -231,7 +223,6 @@ static bool tell_logits(struct cuda *b, const struct cuda_flight *f,
             reports[row].id == CUDA_ABSENT)
             continue;
         float *at = b->host_logits + (size_t)row * vocab;
-        b->counters.host_syncs++;
         if (!CUDA_CHECK(cudaMemcpyAsync(at, b->logits + (size_t)row * vocab, vocab * sizeof *at,
                                         cudaMemcpyDeviceToHost, b->stream),
                         e) ||
@@ -293,6 +284,7 @@ static int cuda_step(void *backend, struct outcome *out, struct err *e) {
                 return -1;
         if (b->launched == b->collected)
             return 0;
+        b->counters.host_syncs += highest >= 0 && b->launched - b->collected == 1;
         int n = collect(b, logits, out, e);
         if (n)
             return n;

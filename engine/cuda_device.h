@@ -223,7 +223,8 @@ struct cuda_pass {
     float *score;     /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
                          by place in the view; only for plans with `mass` */
     float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
-    float *part;      /* [rows][n_kv_heads][max_chunks][tiles * 8][cache_head + 2] */
+    float *part;      /* [rows][n_kv_heads][max_chunks], each [group][cache_head] of O, then
+                         [group][2] of the softmax, to a multiple of 4 */
     int32_t *arrived; /* [rows][n_kv_heads] zero between passes */
 };
 
@@ -291,8 +292,6 @@ struct cuda_product {
     float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
     float *part;               /* partial sums: cuda_product_part_bytes */
     int32_t *arrived;          /* counters [8 * multiprocessors], zero between launches */
-    const void *ahead; /* up to 4 rows: what a later kernel will read, fetched into the L2 cache */
-    size_t ahead_bytes;
 };
 /* A row's result is the same in every width, at every place. */
 void cuda_product_run(const struct cuda_product *p, cudaStream_t stream);

@@ -104,7 +104,7 @@ static void test_cuda_session_answers_do_not_depend_on_who_joins_when(void **sta
         policy_checks_same(alone, batch, MOST, where);
         struct session_counters counters = session_counters(session);
         assert_true(counters.passes > 0 && counters.launches > 0);
-        assert_int_equal(counters.host_syncs, 0);
+        assert_int_equal(counters.host_syncs > 0, how.lockstep);
         session_close(session);
     }
 }

@@ -7,54 +7,8 @@
  * with the running softmax of FlashAttention (arXiv 2205.14135). Warps, then chunks
  * (Flash-Decoding), are merged in a fixed order; the chunk's length is a function of the
  * sequence's own length, so the batch changes no bit. */
+#include "engine/kernels/cuda_attend_items.cuh"
 #include "engine/kernels/cuda_merge.cuh"
-
-/* --- what there is to do -------------------------------------------------------------------- */
-
-/* One (row, KV head, chunk) of `pages` pages in all. Chunks take turns with WARPS pages each:
- * blocks that run side by side then read side by side, which memory answers faster. */
-struct item {
-    int row, kv, chunk, n_chunks, pages, flags;
-};
-
-static __device__ __forceinline__ size_t head_of(const cuda_pass &p, const item &it) {
-    return (size_t)it.row * p.shape.n_kv_heads + it.kv;
-}
-/* Physical pages by place. */
-static __device__ __forceinline__ const int32_t *ids_of(const cuda_pass &p, int layer,
-                                                        const item &it) {
-    return it.flags & CUDA_WORK_VIEW ? p.view + head_of(p, it) * p.cache.room
-                                     : table_of(p.cache, p.shape, it.row, layer, it.kv);
-}
-
-/* Where only some rows select (list 1), or all is looked at: the chunk's pages in this layer. */
-static __device__ void fit_item(const cuda_pass &p, int layer, bool look, const cuda_work &w,
-                                item *it) {
-    const cuda_row &r = p.rows[it->row];
-    const bool selects = layer >= w.dense_layers && !look;
-    const bool by_page = it->flags & CUDA_WORK_VIEW && selects;
-    const int n = by_page ? r.budget / PAGE : r.n_pages, each = chunk_pages(p.wide, n);
-    if (look && !(it->flags & CUDA_WORK_CHOSEN && layer >= w.dense_layers))
-        it->pages = 0;
-    else
-        it->pages = it->chunk * each < n ? n : 0;
-    it->n_chunks = (n + each - 1) / each;
-    it->flags &= ~((by_page ? 0 : CUDA_WORK_VIEW) | (selects ? 0 : CUDA_WORK_CHOSEN));
-}
-
-/* Item i of n; without pages there is nothing to do. */
-static __device__ item item_of(const cuda_pass &p, int layer, bool look, int list, int i, int n) {
-    cuda_work w = {};
-    if (i < n) {
-        const cuda_work *from = p.work + (size_t)list * p.max_work + i / p.shape.n_kv_heads;
-        const uint4 entry = __ldcg((const uint4 *)from);
-        memcpy(&w, &entry, sizeof w);
-    }
-    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.pages, w.flags};
-    if (list && i < n)
-        fit_item(p, layer, look, w, &it);
-    return it;
-}
 
 /* --- one warp over its pages ---------------------------------------------------------------- */
 
@@ -138,39 +92,6 @@ static __device__ void store_scores(const cuda_pass &p, const item &it, int plac
     }
 }
 
-/* What a warp knows of its pages of an item, the i-th in lane i. */
-struct warp_pages {
-    int n;
-    int32_t id;
-    uint32_t live;
-    __device__ __forceinline__ int32_t id_of(int i) const { return __shfl_sync(~0u, id, i); }
-    __device__ __forceinline__ uint32_t live_of(int i) const { return __shfl_sync(~0u, live, i); }
-};
-static __device__ __forceinline__ int place_of(const item &it, int warp, int i) {
-    return (i * it.n_chunks + it.chunk) * WARPS + warp;
-}
-static __device__ __forceinline__ void load_ids(const cuda_pass &p, int layer, const item &it,
-                                                int warp, int lane, warp_pages *w) {
-    const int turn = it.n_chunks * WARPS;
-    w->n = it.pages ? max(0, (it.pages - place_of(it, warp, 0) + turn - 1) / turn) : 0;
-    w->id = 0, w->live = 0;
-    if (lane < w->n)
-        w->id = __ldcg(ids_of(p, layer, it) + place_of(it, warp, lane));
-}
-static __device__ __forceinline__ void load_live(const cuda_pass &p, const item &it, int warp,
-                                                 int lane, warp_pages *w) {
-    if (lane < w->n) {
-        w->live = __ldcg(p.cache.live + w->id);
-        if (it.flags & CUDA_WORK_CHOSEN)
-            w->live &= __ldcg(p.chosen + head_of(p, it) * p.cache.room + place_of(it, warp, lane));
-    }
-}
-
-/* Whether the warp's first page is the one that the pass writes to. */
-static __device__ __forceinline__ bool is_last_page(const item &it, int warp) {
-    return place_of(it, warp, 0) + 1 == it.pages;
-}
-
 template <int DT>
 static __device__ __forceinline__ const uint16_t *page_at(const cuda_pass &p, int32_t id,
                                                           int lane) {
@@ -189,6 +110,21 @@ static __device__ __forceinline__ void load_page(const uint16_t *page, bool look
     load_tiles<DT>(page, k);
     if (!look)
         load_tiles<DT>(page + DT * 256, v);
+}
+
+/* The first page of an item, before the kernels before have ended; false where it must wait. */
+template <int DT>
+static __device__ __forceinline__ bool load_still(const cuda_pass &p, int layer, const item &it,
+                                                  bool look, int warp, int lane, uint4 k[DT],
+                                                  uint4 v[DT]) {
+    if (!(it.flags & CUDA_WORK_STILL))
+        return false;
+    warp_pages pages;
+    load_ids(p, layer, it, warp, lane, &pages);
+    if (pages.n <= 0 || is_last_page(it, warp))
+        return false;
+    load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
+    return true;
 }
 
 /* k, v: keys and values of the first page, on their way; afterwards those of the first page of the
@@ -340,11 +276,12 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int size = part_floats(p.shape.group, DT * 16);
-    bool loaded = false, early = p.early && layer > 0;
+    const bool early = p.early && layer > 0;
     pdl_launch();
     if (!early)
         pdl_wait();
-    const int list = look || layer < p.n_work[2], n = p.n_work[list] * p.shape.n_kv_heads;
+    const int list = look || layer < __ldcg(p.n_work + 2);
+    const int n = __ldcg(p.n_work + list) * p.shape.n_kv_heads;
     if ((int)blockIdx.x >= n)
         return pdl_wait();
     if (threadIdx.x < 2)
@@ -352,12 +289,7 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     __syncthreads();
     uint4 k[DT], v[DT];
     warp_pages pages;
-    if (early && items[0].flags & CUDA_WORK_STILL) {
-        load_ids(p, layer, items[0], warp, lane, &pages);
-        loaded = pages.n > 0 && !is_last_page(items[0], warp);
-        if (loaded)
-            load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
-    }
+    const bool loaded = early && load_still<DT>(p, layer, items[0], look, warp, lane, k, v);
     pdl_wait();
     load_ids(p, layer, items[0], warp, lane, &pages);
     copy_queries<DT, GT>(p, items[0], queries[0]);

@@ -68,13 +68,6 @@ template <int ROWS, int STAGES> struct copier {
             barrier_wait(&s.empty[at.stage], at.round ^ 1);
             weights(k, at.stage);
         }
-        if (first == 0 && lane == 0)
-            run_ahead();
-    }
-    __device__ void run_ahead() const {
-        const size_t each = 16384, step = gridDim.x * each;
-        for (size_t at = blockIdx.x * each; at < p.ahead_bytes; at += step)
-            fetch_ahead((const char *)p.ahead + at, (int)min(each, p.ahead_bytes - at));
     }
     /* 16 bytes a lane. */
     __device__ void run_acts() const {

@@ -12,23 +12,15 @@ enum { TILE = 8, PIECE = 4 * 256 }; /* fragments' rows of a tile; elements of a 
 struct shares {
     int blocks, items, row_blocks, whole, cut; /* whole: of every block; cut: items */
 };
-CUDA_FN shares share_out(int n, int segment, int rows, int block_rows, int blocks) {
-    const int row_blocks = rows / block_rows, k = segment * CUDA_SEGMENTS;
+CUDA_FN shares share_out(int n, int segment, int row_blocks, int blocks) {
     shares s = {blocks, (n + 127) / 128 * row_blocks, row_blocks, 0, 0};
     s.whole = s.items / blocks;
     s.cut = s.items % blocks;
-    /* sums of many rows are much to store and to add */
-    if (k < (rows > CUDA_NARROW ? 4096 : 1024) || 2 * s.cut > blocks)
+    if (segment * CUDA_SEGMENTS < 1024 || 2 * s.cut > blocks)
         s.cut = 0, s.whole = (s.items + blocks - 1) / blocks;
     const int units = s.whole ? s.items : s.cut * CUDA_SEGMENTS;
     s.blocks = units < blocks ? units : blocks;
     return s;
-}
-
-/* Rows of a block of a product of more than 64: fewer where many blocks would have nothing to do.
- */
-CUDA_FN int wide_block_rows(int n, int rows, int blocks) {
-    return 2 * ((n + 127) / 128) * (rows / CUDA_BLOCK_ROWS) <= blocks ? 64 : CUDA_BLOCK_ROWS;
 }
 
 /* What one block does, one segment after the other: step i of `steps`. */

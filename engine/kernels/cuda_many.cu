@@ -177,7 +177,7 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
 template <int NT, int WN, int BYTES>
 static void launch_ring(const cuda_product *p, cudaStream_t stream) {
     typedef many<NT, WN, BYTES> size;
-    shares s = share_out(p->w.n, p->w.segment, p->rows, size::ROWS, product_blocks());
+    shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, product_blocks());
     launch(k_many<NT, WN, BYTES>, dim3(product_grid(s.blocks)), dim3(size::THREADS + 32),
            sizeof(typename size::shared), stream, *p, s);
 }
@@ -259,15 +259,8 @@ void cuda_product_run(const cuda_product *p, cudaStream_t stream) {
         product_many(p, stream);
 }
 
-static size_t part_bytes(int n, int segment, int rows, int block_rows) {
-    const shares s = share_out(n, segment, rows, block_rows, product_blocks());
-    return (size_t)s.cut * CUDA_SEGMENTS * 128 * (size_t)block_rows * sizeof(float);
-}
-
 size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows) {
-    if (rows < CUDA_BLOCK_ROWS)
-        return part_bytes(n, segment, rows, rows);
-    const size_t a = part_bytes(n, segment, rows, CUDA_BLOCK_ROWS);
-    const size_t b = part_bytes(n, segment, rows, CUDA_BLOCK_ROWS / 2);
-    return a > b ? a : b;
+    int row_block = rows < CUDA_BLOCK_ROWS ? rows : CUDA_BLOCK_ROWS;
+    shares s = share_out(n, segment, (rows + row_block - 1) / row_block, product_blocks());
+    return (size_t)s.cut * CUDA_SEGMENTS * 128 * (size_t)row_block * sizeof(float);
 }

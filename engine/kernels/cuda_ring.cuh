@@ -84,13 +84,6 @@ enum { COPY_ARRIVALS = 32 };
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-/* Into the L2 cache, without waiting; bytes: a multiple of 16. By one lane. */
-[[maybe_unused]] static __device__ __forceinline__ void fetch_ahead(const void *from, int bytes) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
-#endif
-}
-
 /* One piece of a stage (a multiple of 16 bytes). once: nothing else will read it. */
 [[maybe_unused]] static __device__ __forceinline__ void
 copy_piece(void *to, const void *from, int bytes, uint64_t *barrier, bool once) {

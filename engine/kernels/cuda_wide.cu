@@ -6,10 +6,10 @@
 #include "engine/kernels/cuda_items.cuh"
 #include "engine/kernels/cuda_products.cuh"
 
-enum { GROUPS = 2, WARPS = 4 * GROUPS, STAGES = 6 };
+enum { ROWS = 128, GROUPS = 2, WARPS = 4 * GROUPS, STAGES = 6, NT = ROWS / 8 };
 
-template <int NT> struct wide_shared {
-    uint16_t acts[STAGES][NT * 8 * 64]; /* at multiples of 1024 bytes */
+struct wide_shared {
+    uint16_t acts[STAGES][ROWS * 64]; /* at multiples of 1024 bytes */
     uint16_t weights[STAGES][TILE * PIECE];
     uint64_t full[STAGES], empty[STAGES];
 };
@@ -23,9 +23,9 @@ static __device__ __forceinline__ uint64_t describe(const uint16_t *acts, int f)
     return (at & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 
-/* d += a b; d as mma has it, of 16 or 8 tiles of 8 rows. */
-static __device__ __forceinline__ void wgmma(float (&d)[16][4], const uint4 a, uint64_t b) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+/* d += a b; d as mma has it, of 16 tiles of 8 rows. */
+static __device__ __forceinline__ void wgmma(float d[NT][4], const uint4 a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16{"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
                  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
@@ -46,20 +46,6 @@ static __device__ __forceinline__ void wgmma(float (&d)[16][4], const uint4 a, u
                    "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b));
 }
-static __device__ __forceinline__ void wgmma(float (&d)[8][4], const uint4 a, uint64_t b) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31},"
-                 "{%32, %33, %34, %35}, %36, 1, 1, 1, 0;"
-                 : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]),
-                   "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]),
-                   "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]),
-                   "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]),
-                   "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]),
-                   "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]),
-                   "+f"(d[7][2]), "+f"(d[7][3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b));
-}
 
 static __device__ __forceinline__ void wgmma_begin() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -69,8 +55,7 @@ static __device__ __forceinline__ void wgmma_end() {
 }
 
 /* Behind a segment's end weights count as zero; activations are zero there. */
-template <int NT>
-static __device__ __forceinline__ void multiply_chunk(const wide_shared<NT> &s, int stage, int n,
+static __device__ __forceinline__ void multiply_chunk(const wide_shared &s, int stage, int n,
                                                       sums<1, NT> &x) {
     const uint16_t *a = s.weights[stage] + x.fragment * n * 256 + x.lane * 8;
     uint4 weights[4];
@@ -87,16 +72,14 @@ static __device__ __forceinline__ void multiply_chunk(const wide_shared<NT> &s, 
     wgmma_end();
 }
 
-template <int NT>
 static __device__ void finish_shares(const cuda_product &p, const walk &w, sums<1, NT> &x) {
     for (int i = 0; i < w.cut; i++) {
         const place here = place_of(w, i);
-        x.finish_share(p, here, p.rms + here.row_block * 8 * NT, 8 * NT);
+        x.finish_share(p, here, p.rms + here.row_block * ROWS, ROWS);
     }
 }
 
-template <int NT>
-static __device__ void compute(const cuda_product &p, wide_shared<NT> &s, const walk &w,
+static __device__ void compute(const cuda_product &p, wide_shared &s, const walk &w,
                                sums<1, NT> &x) {
     ring_place at = {0, 0};
     bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
@@ -113,7 +96,7 @@ static __device__ void compute(const cuda_product &p, wide_shared<NT> &s, const 
         }
         if (!x.end_segment(p, here))
             continue;
-        x.finish(p, here, p.rms + here.row_block * 8 * NT, 8 * NT);
+        x.finish(p, here, p.rms + here.row_block * ROWS, ROWS);
         memset(x.total, 0, sizeof x.total);
         if (shares_left)
             finish_shares(p, w, x), shares_left = false;
@@ -124,13 +107,11 @@ static __device__ void compute(const cuda_product &p, wide_shared<NT> &s, const 
 
 #endif
 
-/* NT: tiles of 8 rows of a row block. */
-template <int NT>
 __global__ void __launch_bounds__((WARPS + 1) * 32)
     k_wide(const __grid_constant__ cuda_product p, const __grid_constant__ shares share) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ __align__(1024) char memory[];
-    wide_shared<NT> &s = *(wide_shared<NT> *)(memory + (-shared_address(memory) & 1023));
+    wide_shared &s = *(wide_shared *)(memory + (-shared_address(memory) & 1023));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (threadIdx.x == 0)
         for (int i = 0; i < STAGES; i++)
@@ -141,7 +122,7 @@ __global__ void __launch_bounds__((WARPS + 1) * 32)
         return pdl_wait();
     const walk w = walk_of(share, blockIdx.x);
     if (warp == WARPS) {
-        const copier<8 * NT, STAGES, wide_shared<NT>> copy = {p, s, w, lane};
+        const copier<ROWS, STAGES, wide_shared> copy = {p, s, w, lane};
         copy.run();
         return;
     }
@@ -149,22 +130,15 @@ __global__ void __launch_bounds__((WARPS + 1) * 32)
     sums<1, NT> x;
     x.warp = warp, x.warps = WARPS, x.lane = lane;
     x.fragment = warp, x.column = 0;
-    compute<NT>(p, s, w, x);
+    compute(p, s, w, x);
 #endif
-}
-
-template <int NT> static void launch_wide(const cuda_product *p, cudaStream_t stream) {
-    const shares s = share_out(p->w.n, p->w.segment, p->rows, 8 * NT, product_blocks());
-    launch(k_wide<NT>, dim3(product_grid(s.blocks)), dim3((WARPS + 1) * 32),
-           sizeof(wide_shared<NT>) + 1024, stream, *p, s);
 }
 
 bool product_wide(const cuda_product *p, cudaStream_t stream) {
     if (product_capability() != 90)
         return false;
-    if (wide_block_rows(p->w.n, p->rows, product_blocks()) == 64)
-        launch_wide<8>(p, stream);
-    else
-        launch_wide<16>(p, stream);
+    shares s = share_out(p->w.n, p->w.segment, p->rows / ROWS, product_blocks());
+    launch(k_wide, dim3(product_grid(s.blocks)), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024,
+           stream, *p, s);
     return true;
 }
