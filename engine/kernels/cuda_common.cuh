@@ -24,6 +24,10 @@
 #endif
 }
 
+/* Of the current device (cuda_launch.cu). */
+int device_multiprocessors();
+int device_capability();   /* major * 10 + minor */
+int device_block_memory(); /* bytes of shared memory that a block may have */
 /* True where kernels may start before their predecessors have ended (compute capability 9). */
 bool cuda_early_launch();
 

@@ -177,7 +177,7 @@ __global__ void __launch_bounds__((4 * WN + 1) * 32, 1)
 template <int NT, int WN, int BYTES>
 static void launch_ring(const cuda_product *p, cudaStream_t stream) {
     typedef many<NT, WN, BYTES> size;
-    shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, product_blocks());
+    shares s = share_out(p->w.n, p->w.segment, p->rows / size::ROWS, device_multiprocessors());
     launch(k_many<NT, WN, BYTES>, dim3(product_grid(s.blocks)), dim3(size::THREADS + 32),
            sizeof(typename size::shared), stream, *p, s);
 }
@@ -214,53 +214,4 @@ void product_many(const cuda_product *p, cudaStream_t stream) {
         if (!product_wide(p, stream))
             launch_many<8, 2>(p, stream);
     }
-}
-
-int product_blocks() {
-    static int blocks = 0;
-    int device = 0;
-    if (!blocks && cudaGetDevice(&device) == cudaSuccess)
-        cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, device);
-    return blocks ? blocks : 1;
-}
-
-int product_capability() {
-    static int capability = 0;
-    int device = 0, major = 0, minor = 0;
-    if (!capability && cudaGetDevice(&device) == cudaSuccess) {
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
-        capability = 10 * major + minor;
-    }
-    return capability;
-}
-
-bool product_is_deep() {
-    static int bytes = 0;
-    int device = 0;
-    if (!bytes && cudaGetDevice(&device) == cudaSuccess)
-        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    return bytes >= 224 << 10;
-}
-
-int product_grid(int shares) {
-    int blocks = product_blocks(), least = blocks / 2 + 1;
-    return shares > blocks ? blocks : shares < least ? least : shares;
-}
-
-int32_t cuda_attends_early() { return product_is_deep() && cuda_early_launch(); }
-
-bool cuda_early_launch() { return product_capability() >= 90; }
-
-void cuda_product_run(const cuda_product *p, cudaStream_t stream) {
-    if (p->rows <= 4)
-        product_few(p, stream);
-    else
-        product_many(p, stream);
-}
-
-size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows) {
-    int row_block = rows < CUDA_BLOCK_ROWS ? rows : CUDA_BLOCK_ROWS;
-    shares s = share_out(n, segment, (rows + row_block - 1) / row_block, product_blocks());
-    return (size_t)s.cut * CUDA_SEGMENTS * 128 * (size_t)row_block * sizeof(float);
 }

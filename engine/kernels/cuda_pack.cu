@@ -142,17 +142,9 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
-static int multiprocessors() {
-    static int n = 0;
-    int device = 0;
-    if (!n && cudaGetDevice(&device) == cudaSuccess)
-        cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device);
-    return n ? n : 1;
-}
-
 void cuda_pack_random(uint16_t *data, size_t elements, float spread, uint64_t seed,
                       cudaStream_t stream) {
-    const size_t most = (size_t)multiprocessors() * 8,
+    const size_t most = (size_t)device_multiprocessors() * 8,
                  blocks = (elements / 8 + THREADS - 1) / THREADS;
     if (blocks)
         launch(k_pack_random, dim3((unsigned)(blocks < most ? blocks : most)), dim3(THREADS), 0,
@@ -196,7 +188,8 @@ static __global__ void __launch_bounds__(SWEEP_THREADS)
 /* At most four blocks a multiprocessor. */
 void cuda_sweep(const void *data, size_t bytes, float *out, cudaStream_t stream) {
     const size_t words = bytes / 16, stretch = (size_t)SWEEP_LOADS * SWEEP_THREADS;
-    const size_t most = (size_t)multiprocessors() * 4, blocks = (words + stretch - 1) / stretch;
+    const size_t most = (size_t)device_multiprocessors() * 4,
+                 blocks = (words + stretch - 1) / stretch;
     if (blocks)
         launch(k_sweep, dim3((unsigned)(blocks < most ? blocks : most)), dim3(SWEEP_THREADS), 0,
                stream, (const uint4 *)data, words, out);

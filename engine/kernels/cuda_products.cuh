@@ -3,9 +3,6 @@
 
 #include "engine/cuda_device.h"
 
-/* Of the current device: its multiprocessors. */
-int product_blocks();
-int product_capability(); /* major * 10 + minor */
 /* Rings of more than half of a multiprocessor's memory: then two blocks of products never share
  * one. */
 bool product_is_deep();

@@ -135,9 +135,9 @@ __global__ void __launch_bounds__((WARPS + 1) * 32)
 }
 
 bool product_wide(const cuda_product *p, cudaStream_t stream) {
-    if (product_capability() != 90)
+    if (device_capability() != 90)
         return false;
-    shares s = share_out(p->w.n, p->w.segment, p->rows / ROWS, product_blocks());
+    shares s = share_out(p->w.n, p->w.segment, p->rows / ROWS, device_multiprocessors());
     launch(k_wide, dim3(product_grid(s.blocks)), dim3((WARPS + 1) * 32), sizeof(wide_shared) + 1024,
            stream, *p, s);
     return true;
