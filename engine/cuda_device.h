@@ -1,142 +1,29 @@
-/* What host and device of the CUDA backend share: layouts, structs passed to kernels by value, and
- * the launchers. C11 and CUDA C++. Every launcher only enqueues work on the stream; failures show
- * in cudaGetLastError and later calls (cuda_check in cuda.h). All pointers are device pointers
- * unless a name says host.
- *
- * Layouts are those of the matrix instruction m16n8k16 (PTX ISA, "Matrix fragments for
- * mma.m16n8k16"), so that operands go from memory to registers without a shuffle:
- *
- * - A fragment is a 16 x 16 tile of bf16: 32 lanes x 16 bytes. Element (r, c) lies in lane
- *   (r % 8) * 4 + (c % 8) / 2, word (r / 8) + 2 * (c / 8) of the lane's four, half c % 2.
- * - A weight matrix [n, k] (cuda_matrix): k is cut into SEGMENTS equal segments of `segment` inputs
- *   (a multiple of 16, the last ones padded with zeros), a segment into chunks of 64 inputs (the
- *   last may be shorter). Fragments lie as [ceil(n / 128)][SEGMENTS][chunks][8][fragments of the
- *   chunk]: the chunk of a tile of 128 outputs is one piece of memory, and so is each of its rows.
- * - Activations (cuda_acts): [chunks of all segments][rows][64] bf16. A segment has
- *   ceil(segment / 64) chunks of its own. In the 128 bytes of a row the eight groups of 8 inputs
- *   stand at places group ^ (row % 8), so that eight rows of a group lie in different banks.
- * - A page of the cache: keys as head_size / 16 fragments of (slot, dim), then values as
- *   head_size / 16 fragments of (dim, slot). head_size is padded to 32, 64, 128 or 256 with zeros
- *   (cuda_shape.cache_head). */
+/* What host and device of the CUDA backend share: structs passed to kernels by value, and the
+ * launchers. C11 and CUDA C++. Every launcher only enqueues work on the stream; failures show in
+ * cudaGetLastError and later calls (CUDA_CHECK in cuda.h). All pointers are device pointers unless
+ * a comment says otherwise. How what they point to lies in memory: cuda_layout.h. */
 #pragma once
 
 #include <cuda_runtime_api.h>
 #include <stdint.h>
 
-#include "engine/policy.h"
-
-#ifdef __CUDACC__
-#define CUDA_FN static inline __host__ __device__
-#else
-#define CUDA_FN static inline
-#endif
+#include "engine/cuda_layout.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 enum {
-    CUDA_SEGMENTS = 8,
     CUDA_NARROW = 64,                      /* a wider session computes rows in blocks of */
     CUDA_BLOCK_ROWS = 128,                 /* so many */
     CUDA_GROUP = 16,                       /* q heads per KV head at most */
     CUDA_PARTS = 64,                       /* chunks of a head's attention at most */
+    CUDA_IDS = 1 << 20,                    /* of a vocabulary at most */
     CUDA_TOKENS = CUDA_PARTS * 128 * PAGE, /* of a sequence at most */
     CUDA_ABSENT = -2,                      /* cuda_report.id: the row was not in flight */
 };
 
-/* --- the model ---------------------------------------------------------------------------- */
-
-struct cuda_shape {
-    int32_t n_layers, dim, n_heads, n_kv_heads, group, head_size, cache_head, ffn, vocab;
-    float eps;
-    int32_t qk_norm;
-};
-
-struct cuda_matrix { /* y[m][r] = sum_k x[m][k] w[r][k] */
-    const uint16_t *data;
-    int32_t n, k, segment;
-};
-/* Bytes of cuda_matrix.data. */
-static inline size_t cuda_matrix_bytes(int32_t n, int32_t segment) {
-    return (size_t)((n + 127) / 128) * CUDA_SEGMENTS * (size_t)segment * 128 * 2;
-}
-static inline int32_t cuda_segment(int32_t k) {
-    return (k + CUDA_SEGMENTS * 16 - 1) / (CUDA_SEGMENTS * 16) * 16;
-}
-
-/* Where element (r, c) of a fragment lies, in elements from its start. */
-CUDA_FN int32_t fragment_at(int32_t r, int32_t c) {
-    return ((r % 8) * 4 + (c % 8) / 2) * 8 + (r / 8 + 2 * (c / 8)) * 2 + c % 2;
-}
-/* Where fragment (row of fragments, column of fragments) of a packed matrix begins. */
-CUDA_FN size_t matrix_fragment(int32_t segment, int32_t row, int32_t column) {
-    int32_t all = segment / 16, i = column % all, first = i / 4 * 4;
-    int32_t wide = all - first < 4 ? all - first : 4; /* of its chunk */
-    size_t part = (size_t)(row / 8) * CUDA_SEGMENTS + (size_t)(column / all);
-    return ((part * (size_t)all + (size_t)first) * 8 + (size_t)(row % 8 * wide + i - first)) * 256;
-}
-/* Where element (r, k) lies. */
-CUDA_FN size_t matrix_at(int32_t segment, int32_t r, int32_t k) {
-    return matrix_fragment(segment, r / 16, k / 16) + (size_t)fragment_at(r % 16, k % 16);
-}
-
-struct cuda_acts {
-    uint16_t *data;
-    int32_t rows;    /* stride: padded rows, one of the counts that products take */
-    int32_t segment; /* of the matrix that takes them */
-    int32_t chunks;  /* of a segment: ceil(segment / 64) */
-};
-/* An input's place, for many rows: the division by the segment is slow. */
-struct acts_place {
-    size_t chunk;
-    int32_t group, offset;
-};
-CUDA_FN struct acts_place acts_place_of(struct cuda_acts a, int32_t k) {
-    int32_t s = k / a.segment, i = k - s * a.segment;
-    struct acts_place p = {((size_t)s * (size_t)a.chunks + (size_t)(i / 64)) * (size_t)a.rows,
-                           i % 64 / 8, i % 8};
-    return p;
-}
-CUDA_FN size_t acts_in(struct acts_place p, int32_t row) {
-    return (p.chunk + (size_t)row) * 64 + (size_t)((p.group ^ (row % 8)) * 8 + p.offset);
-}
-CUDA_FN size_t acts_at(struct cuda_acts a, int32_t row, int32_t k) {
-    return acts_in(acts_place_of(a, k), row);
-}
-
-/* --- the cache ---------------------------------------------------------------------------- */
-
-struct cuda_cache {
-    uint16_t *kv;       /* [pages][2 * 16 * cache_head] bf16 */
-    uint16_t *bounds;   /* [pages][2][cache_head] bf16: lo, then hi; only where the plan asks */
-    int32_t *position;  /* [pages][16] of the token in each slot */
-    float *slot_column; /* [pages][16] */
-    float *page_column; /* [pages] */
-    uint32_t *live;     /* [pages] bit s: slot s holds a token */
-    int32_t *table;     /* [width][n_layers][n_kv_heads][room] pages; [0, n_pages) are in use, and
-                           all `worst` of a row are its own: a page policy moves the page it frees
-                           to the end */
-    int32_t room;       /* of a table */
-    int32_t head;       /* cache_head */
-};
-/* Page i of a head (layer * n_kv_heads + kv) of a row that has just joined with pages from base on:
- * the same page of all KV heads of a layer lies side by side, as attention reads it. */
-CUDA_FN int32_t joined_page(struct cuda_shape s, int32_t base, int32_t worst, int32_t head,
-                            int32_t i) {
-    return base + (head / s.n_kv_heads * worst + i) * s.n_kv_heads + head % s.n_kv_heads;
-}
-CUDA_FN int32_t *table_of(struct cuda_cache c, struct cuda_shape s, int32_t row, int32_t layer,
-                          int32_t kv) {
-    return c.table + (((size_t)row * (size_t)s.n_layers + (size_t)layer) * (size_t)s.n_kv_heads +
-                      (size_t)kv) *
-                         (size_t)c.room;
-}
-/* Where dim d of slot s lies in a page, in elements: key, value. */
-CUDA_FN int32_t key_at(int32_t slot, int32_t d) { return d / 16 * 256 + fragment_at(slot, d % 16); }
-CUDA_FN int32_t value_at(int32_t head, int32_t slot, int32_t d) {
-    return head * 16 + d / 16 * 256 + fragment_at(d % 16, slot);
-}
+/* --- a sequence ----------------------------------------------------------------------------- */
 
 /* What the device reads of a plan (struct plan of policy.h has the words). */
 struct cuda_plan {
@@ -169,7 +56,7 @@ struct cuda_row {
     uint64_t key;
 };
 
-/* One chunk of a row's attention, the same for all layers and heads. */
+/* One chunk of a row's attention, the same for all layers and heads; 16 bytes, read at once. */
 struct cuda_work {
     int32_t row;
     uint16_t chunk, n_chunks, pages; /* pages: that the row attends to in all its chunks; 0: the row
@@ -201,13 +88,13 @@ struct cuda_pass {
     struct cuda_row *rows;
     int32_t n_rows;    /* rows that take part, active or not */
     int32_t early;     /* attention may read work, and pages that stand still, before its turn */
-    int32_t wide;      /* more than CUDA_NARROW rows at most: attention in long chunks */
+    int32_t wide;      /* a session of more than CUDA_NARROW rows: attention in long chunks */
     float scale;       /* 1 / sqrt(head_size) */
     const float *rope; /* [max_total][head_size]: cos, then sin */
 
     float *x;       /* [rows][dim] the residual stream */
     float *qkv;     /* [rows][(n_heads + 2 n_kv_heads) * head_size] */
-    float *squares; /* [ceil(dim / 16)][rows] sums of x^2 over 16 dims */
+    float *squares; /* [square_tiles(dim)][rows] sums of x^2 over 16 dims */
     uint16_t *q;    /* [rows][n_kv_heads][tiles of 8 q heads][cache_head / 16][32 lanes][4] bf16:
                        rotated queries as B fragments: lane n * 4 + j holds inputs 2j, 2j + 1,
                        2j + 8, 2j + 9 of head n */
@@ -223,8 +110,8 @@ struct cuda_pass {
     float *score;     /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
                          by place in the view; only for plans with `mass` */
     float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
-    float *part;      /* [rows][n_kv_heads][max_chunks], each [group][cache_head] of O, then
-                         [group][2] of the softmax, to a multiple of 4 */
+    float *part; /* [rows][n_kv_heads][max_chunks][attend_part_floats], each [group][cache_head]
+                    of O, then [group][2] of the softmax */
     int32_t *arrived; /* [rows][n_kv_heads] zero between passes */
 };
 
@@ -241,6 +128,11 @@ CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
 CUDA_FN int32_t attended_pages(const struct cuda_row *r, const struct cuda_plan *p) {
     int32_t most = r->budget / PAGE;
     return p->select == UNIT_PAGE && r->n_pages > most ? most : r->n_pages;
+}
+
+/* Of a part of cuda_pass.part: a multiple of 4. */
+CUDA_FN int32_t attend_part_floats(int32_t group, int32_t head) {
+    return (group * (head + 2) + 3) / 4 * 4;
 }
 
 /* Begins a decode pass: raises positions, decides who evicts, counts tokens and pages, lists the
@@ -277,8 +169,8 @@ struct cuda_product {
     struct cuda_matrix w;
     struct cuda_acts acts; /* what goes in: x * gain in bf16, not yet divided by its rms */
     enum cuda_epilogue epilogue;
-    const float *squares; /* [tiles][stride] of the input rows; QKV, SWIGLU, LOGITS */
-    int32_t n_squares;    /* tiles */
+    const float *squares; /* [n_squares][stride] of the input rows; QKV, SWIGLU, LOGITS */
+    int32_t n_squares;    /* square_tiles(dim) */
     int32_t squares_stride;
     int32_t dim; /* inputs of the norm */
     float eps;
@@ -291,11 +183,12 @@ struct cuda_product {
     int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64 or a multiple of 128 */
     float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
     float *part;               /* partial sums: cuda_product_part_bytes */
-    int32_t *arrived;          /* counters [8 * multiprocessors], zero between launches */
+    int32_t *arrived;          /* cuda_product_counters of them, zero between launches */
 };
 /* A row's result is the same in every width, at every place. */
 void cuda_product_run(const struct cuda_product *p, cudaStream_t stream);
 size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows);
+int32_t cuda_product_counters(void); /* of any product on this device */
 
 /* --- sampling ------------------------------------------------------------------------------- */
 
@@ -331,7 +224,7 @@ struct cuda_prefill {
     int32_t n_prompts;
     const int32_t *block_prompt; /* [pages]: the prompt that 16 rows of the pack belong to */
     int32_t pages;               /* rows of the pack / 16 */
-    uint16_t *kv;                /* [n_kv_heads * pages][2 * 16 * cache_head] keys rotated */
+    uint16_t *kv;                /* [n_kv_heads * pages][page_elements] keys rotated */
     float *lse;  /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
     float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over all queries and the
                     group (plans with observe_prompt); both only where any_mass */
@@ -356,14 +249,15 @@ void cuda_prompt_mass(const struct cuda_prefill *p, const float *qkv, int32_t fr
  * unrotated. The last layer also sets n_live, n_pages, evictions of the rows. */
 void cuda_settle(const struct cuda_prefill *p, const struct cuda_pass *pass, int32_t layer,
                  cudaStream_t stream);
-/* x[from + i] and acts[i] of pack rows [from, from + n) from ids (padding rows have id 0). */
+/* x, squares (a row of tiles is `stride` long) and acts of rows 0..n-1 of the pack, from their ids
+ * (0 in padding rows). */
 void cuda_embed(const struct cuda_shape *shape, const int32_t *ids, int32_t n, int32_t stride,
                 const struct cuda_matrix *embedding, const float *gain, float *x, float *squares,
                 const struct cuda_acts *acts, cudaStream_t stream);
 
 /* --- joining and leaving, in stream order --------------------------------------------------- */
 
-/* rows[index[i]] = from[i]; tables of the row are numbered from base[i] on. host_* are pinned. */
+/* rows[index] = row, whose tables hold the pages from base on (joined_page). */
 struct cuda_join {
     struct cuda_row row;
     int32_t index, base;

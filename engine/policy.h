@@ -115,4 +115,4 @@ bool policy_parse(const char *text, struct plan *plan, struct err *e);
 int32_t plan_capacity(const struct plan *plan, int32_t n_prompt, int32_t total);
 /* What the row stores: capacity for evictors, L (or match) for selectors, 0 for full. */
 int32_t plan_effective_budget(const struct plan *plan, int32_t n_prompt);
-static inline int32_t pages_of(int32_t tokens) { return (tokens + PAGE - 1) / PAGE; }
+POLICY_FN inline int32_t pages_of(int32_t tokens) { return (tokens + PAGE - 1) / PAGE; }

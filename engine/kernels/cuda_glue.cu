@@ -12,7 +12,7 @@ __global__ void k_gather(const cuda_acts from, const float *squares_from, int st
     for (int i = threadIdx.x; i < (dim + 7) / 8; i += blockDim.x)
         *(uint4 *)(to.data + acts_at(to, target, 8 * i)) =
             *(const uint4 *)(from.data + acts_at(from, source, 8 * i));
-    for (int i = threadIdx.x; i < (dim + 15) / 16; i += blockDim.x)
+    for (int i = threadIdx.x; i < square_tiles(dim); i += blockDim.x)
         squares_to[(size_t)i * stride_to + target] = squares_from[(size_t)i * stride_from + source];
 }
 

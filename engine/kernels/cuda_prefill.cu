@@ -179,7 +179,7 @@ template <int DT, int NT>
 static __device__ __forceinline__ void attend_pages(state<DT, NT> &w, const uint2 (&q)[NT][DT],
                                                     const uint16_t *pages, int position,
                                                     float scale, int lane) {
-    const size_t page_size = 2 * PAGE * 16 * DT;
+    const size_t page_size = page_elements(16 * DT);
     const int last = position / PAGE;
     for (int i = 0; i <= last; i += STEP) {
         const uint16_t *page = pages + i * page_size;
@@ -230,9 +230,7 @@ static __device__ __forceinline__ void attend_pages(state<DT, NT> &w, const uint
  * one's, as in acts_at. */
 static __device__ __forceinline__ void store_pair(const cuda_acts &acts, int row, int segment,
                                                   int i, uint32_t x) {
-    const size_t chunk = (size_t)segment * acts.chunks + i / 64;
-    const int place = ((i % 64 / 8) ^ (row % 8)) * 8 + i % 8;
-    *(uint32_t *)(acts.data + (chunk * acts.rows + row) * 64 + place) = x;
+    *(uint32_t *)(acts.data + acts_in(acts_place_in(acts, segment, i), row)) = x;
 }
 
 /* Eight queries of one head, from `row` on; out and sum: of the lane's two columns. */

@@ -22,7 +22,7 @@ struct pack_block {
 }
 [[maybe_unused]] static __device__ __forceinline__ uint16_t *page_of(const cuda_prefill &p, int kv,
                                                                      int block) {
-    return p.kv + ((size_t)kv * p.pages + block) * (2 * PAGE * (size_t)p.shape.cache_head);
+    return p.kv + ((size_t)kv * p.pages + block) * page_elements(p.shape.cache_head);
 }
 
 /* --- scores --------------------------------------------------------------------------------- */

@@ -23,3 +23,6 @@ size_t cuda_product_part_bytes(int32_t n, int32_t segment, int32_t rows) {
     shares s = share_out(n, segment, (rows + row_block - 1) / row_block, device_multiprocessors());
     return (size_t)s.cut * CUDA_SEGMENTS * 128 * (size_t)row_block * sizeof(float);
 }
+
+/* At most half as many items are cut as there are blocks, and eight warps share one. */
+int32_t cuda_product_counters() { return 4 * device_multiprocessors(); }

@@ -12,12 +12,10 @@ struct settling {
     int32_t n, dropped; /* tokens of the prompt; units that go */
 };
 
-static __device__ int32_t pages_for(int32_t tokens) { return (tokens + PAGE - 1) / PAGE; }
-
 /* Units over capacity: tokens or pages. */
 static __device__ int32_t units_over(const cuda_row &r, const cuda_plan *plan, int32_t n) {
     int32_t over = plan->evict == UNIT_TOKEN  ? n - r.capacity
-                   : plan->evict == UNIT_PAGE ? pages_for(n) - r.capacity / PAGE
+                   : plan->evict == UNIT_PAGE ? pages_of(n) - r.capacity / PAGE
                                               : 0;
     return max(over, 0);
 }
@@ -32,7 +30,7 @@ static __device__ void fill_settling(const cuda_prefill &f, const cuda_pass &p, 
     s->f = &f;
     s->n = from.n;
     s->dropped = units_over(r, plan, from.n);
-    s->kv = f.kv + page * (2 * PAGE * f.shape.cache_head);
+    s->kv = f.kv + page * page_elements(f.shape.cache_head);
     s->mass = observed ? f.mass + page * PAGE : NULL;
     rules_head &h = s->h;
     h.cache = p.cache, h.plan = plan;
@@ -41,7 +39,7 @@ static __device__ void fill_settling(const cuda_prefill &f, const cuda_pass &p, 
     h.n_prompt = from.n, h.capacity = r.capacity, h.key = r.key;
     h.now = from.n - 1;
     h.n_live = from.n - s->dropped * (plan->evict == UNIT_PAGE ? PAGE : 1);
-    h.n_pages = pages_for(h.n_live);
+    h.n_pages = pages_of(h.n_live);
 }
 
 /* What observe makes of all queries of the prompt at once: the mass of all of them is one signal.
@@ -80,7 +78,7 @@ static __device__ void store_bounds(const uint4 &key, uint32_t live, uint16_t *l
 /* Two neighbouring dims d of the key of a token, unrotated where keys are kept by rank. */
 static __device__ uint32_t key_word(const settling &s, int32_t position, int d) {
     const int size = s.f->shape.head_size, half = size / 2;
-    const uint16_t *page = s.kv + (size_t)(position / PAGE) * (2 * PAGE * s.f->shape.cache_head);
+    const uint16_t *page = s.kv + (size_t)(position / PAGE) * page_elements(s.f->shape.cache_head);
     const int slot = position % PAGE;
     if (s.h.plan->keys != KEYS_RANK)
         return *(const uint32_t *)(page + key_at(slot, d));
@@ -97,7 +95,7 @@ static __device__ uint32_t key_word(const settling &s, int32_t position, int d) 
 
 static __device__ uint32_t value_of(const settling &s, int32_t position, int d) {
     const int head = s.f->shape.cache_head;
-    const uint16_t *page = s.kv + (size_t)(position / PAGE) * (2 * PAGE * head);
+    const uint16_t *page = s.kv + (size_t)(position / PAGE) * page_elements(head);
     return page[value_at(head, position % PAGE, d)];
 }
 
@@ -235,7 +233,7 @@ static __device__ void move_kept(settle_shared &x, rules_block &b, const rules_c
             x.waiting[place] = position;
         __syncthreads();
         const bool last = from + RULES_THREADS >= s.n;
-        const int full = last ? pages_for(waiting) : waiting / PAGE;
+        const int full = last ? pages_of(waiting) : waiting / PAGE;
         for (int i = warp; i < full && done + i < s.h.n_pages; i += RULES_WARPS) {
             const int at = i * PAGE + lane;
             settle_page(s, done + i, lane < PAGE && at < waiting ? x.waiting[at] : -1, false);
@@ -252,7 +250,7 @@ static __device__ void move_kept(settle_shared &x, rules_block &b, const rules_c
 static __device__ void cut_head(settle_shared &x, uint32_t *keys) {
     const settling &s = x.s[0];
     const bool by_page = s.h.plan->evict == UNIT_PAGE;
-    const int n = by_page ? pages_for(s.n) : s.n;
+    const int n = by_page ? pages_of(s.n) : s.n;
     rules_block b = {&x.rules, 0};
     auto drop = [&s, by_page](int i) { return drop_key(s, by_page ? i * PAGE : i); };
     auto age = [](int i) { return i; };

@@ -55,13 +55,13 @@ static __device__ void embed_quarter(const embed_target &t, int32_t id, int row,
         t.squares[(size_t)tile * t.stride + row] = sum;
 }
 
-static int embed_items(int rows, int dim) { return rows * ((dim + 15) / 16) * 4; }
+static int embed_items(int rows, int dim) { return rows * square_tiles(dim) * 4; }
 
 static __global__ void __launch_bounds__(256)
     k_embed(const int32_t *ids, int n, const embed_target target) {
     pdl_launch();
     pdl_wait();
-    int item = (int)(blockIdx.x * blockDim.x + threadIdx.x), tiles = (target.dim + 15) / 16;
+    int item = (int)(blockIdx.x * blockDim.x + threadIdx.x), tiles = square_tiles(target.dim);
     int row = item / 4 / tiles;
     embed_quarter(target, row < n ? ids[row] : -1, row, item / 4 % tiles, item % 4);
 }
@@ -182,7 +182,7 @@ static __global__ void __launch_bounds__(BEGIN_THREADS)
         begin_rows(p);
         return;
     }
-    int item = (int)((blockIdx.x - 1) * blockDim.x + threadIdx.x), tiles = (target.dim + 15) / 16;
+    int item = (int)((blockIdx.x - 1) * blockDim.x + threadIdx.x), tiles = square_tiles(target.dim);
     int row = item / 4 / tiles;
     int32_t id = row < p.n_rows && p.rows[row].active ? p.rows[row].next : -1;
     embed_quarter(target, id, row, item / 4 % tiles, item % 4);
@@ -245,18 +245,16 @@ struct held {
     int32_t first; /* of the live tokens, these are the oldest of all; the others are the newest */
 };
 
-static __device__ int32_t pages_for(int32_t n) { return (n + PAGE - 1) / PAGE; }
-
 static __device__ held held_after(const cuda_row *r, const cuda_plan *plan, int32_t tokens) {
-    held h = {tokens, tokens, pages_for(tokens), 0, 0};
+    held h = {tokens, tokens, pages_of(tokens), 0, 0};
     int32_t pinned = plan->pin_prompt && r->n_prompt > plan->sinks ? r->n_prompt : plan->sinks;
     if (plan->evict == UNIT_TOKEN && tokens > r->capacity) {
-        h.live = r->capacity, h.pages = pages_for(h.live), h.evictions = tokens - h.live;
+        h.live = r->capacity, h.pages = pages_of(h.live), h.evictions = tokens - h.live;
         h.first = pinned < h.live ? pinned : h.live - 1;
     } else if (plan->evict == UNIT_PAGE && h.pages > r->capacity / PAGE) {
         h.evictions = h.pages - r->capacity / PAGE;
         h.pages -= h.evictions, h.live -= h.evictions * PAGE;
-        h.first = pages_for(pinned) < h.pages ? pages_for(pinned) * PAGE : (h.pages - 1) * PAGE;
+        h.first = pages_of(pinned) < h.pages ? pages_of(pinned) * PAGE : (h.pages - 1) * PAGE;
     }
     return h;
 }
@@ -310,7 +308,7 @@ static __device__ void pretend_page(const cuda_pass &p, const cuda_plan *plan, c
                                     int32_t page, int i, uint64_t key) {
     const cuda_cache &c = p.cache;
     int lane = threadIdx.x % 32, n = h.live - i * PAGE < PAGE ? h.live - i * PAGE : PAGE;
-    uint4 *kv = (uint4 *)(c.kv + (size_t)page * 2 * PAGE * c.head);
+    uint4 *kv = (uint4 *)(c.kv + (size_t)page * page_elements(c.head));
     uint16_t *bounds = plan->bounds ? c.bounds + (size_t)page * 2 * c.head : NULL;
     int fragments = c.head / 16;
     float value[8];
