@@ -1,8 +1,10 @@
-/* The CUDA backend's state on the host: shared by its parts (cuda.c: passes; cuda_prompts.c: who
- * joins, prefill; cuda_open.c: memory), by nobody else. C only. */
+/* The CUDA backend's state on the host: shared by its parts (cuda.c: passes, what they made of
+ * whom; cuda_prompts.c: who joins, prefill; cuda_open.c, cuda_memory.c: opening; cuda_extents.c:
+ * pieces of the pool; cuda_times.c: kernels alone), by nobody else. C only. */
 #pragma once
 
 #include "engine/backend.h"
+#include "engine/cache.h"
 #include "engine/cuda_device.h"
 #include "engine/cuda_glue.h"
 #include "engine/cuda_weights.h"
@@ -131,9 +133,31 @@ static inline const struct config *cuda_config(const struct cuda *b) { return &b
 /* Rows of a pass that has to reach row `highest`; its place among the buckets. */
 int32_t cuda_bucket(const struct cuda *b, int32_t highest, int32_t *index);
 
+static inline int32_t cuda_round_up(int64_t n, int32_t to) {
+    return (int32_t)((n + to - 1) / to * to);
+}
+
 /* cuda_open.c */
 void *cuda_open(const struct model *model, const struct session_params *params, struct err *e);
 void cuda_close(void *backend);
+
+/* cuda_memory.c */
+struct cuda_memory_plan {
+    struct {
+        void *at; /* the pointer to set */
+        size_t bytes;
+    } parts[64];
+    int n;
+    size_t bytes; /* of all */
+};
+/* Every part of a session whose shape, width and device are set, and as many pages as it asks for
+ * or as the device has room for beside the weights. EXIT_ENV where that is too few for one
+ * sequence. */
+bool cuda_plan_memory(struct cuda *b, struct cuda_memory_plan *plan, struct err *e);
+/* Everything starts as zero: padding is never written, and stays finite. */
+bool cuda_take_memory(struct cuda *b, const struct cuda_memory_plan *plan, struct err *e);
+/* Bytes of a page that count as a sequence's: positions and marks of live slots do not. */
+uint64_t cuda_page_cost(const struct cuda *b, struct page_needs needs);
 
 /* cuda.c */
 /* One product with the buffers of the session; inputs and outputs are the caller's. */

@@ -38,6 +38,9 @@ struct cuda_shape {
     int32_t qk_norm;
 };
 
+/* Pieces of one allocation begin at multiples of 256 bytes. */
+static inline size_t cuda_aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 /* --- weights ------------------------------------------------------------------------------ */
 
 struct cuda_matrix { /* y[m][r] = sum_k x[m][k] w[r][k] */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cache.h"
 #include "engine/cuda.h"
 
 /* Prompts are fed when they are one to so many decoding rows, or have waited so many passes. */
@@ -56,12 +55,6 @@ static int32_t place_plan(struct cuda *b, const struct cuda_plan *p) {
 
 /* --- joining and leaving ---------------------------------------------------------------------- */
 
-static uint64_t page_cost(const struct cuda *b, const struct cuda_plan *p) {
-    uint64_t head = (uint64_t)b->pass.shape.cache_head;
-    return 2 * PAGE * head * 2 + (p->bounds ? 2 * head * 2 : 0) +
-           (p->slot_columns ? PAGE * sizeof(float) : 0) + (p->page_column ? sizeof(float) : 0);
-}
-
 bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32_t *ids,
                    struct err *e) {
     struct cuda *b = backend;
@@ -88,7 +81,7 @@ bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32
                               .first_page = first,
                               .n_pages = pages,
                               .first_pass = UINT64_MAX,
-                              .page_cost = page_cost(b, &plan),
+                              .page_cost = cuda_page_cost(b, plan_page_needs(s->plan)),
                               .position = s->n_prompt - 2};
     memcpy(m->ids, ids, bytes);
     if (s->forced)
@@ -152,7 +145,7 @@ static struct cuda_row row_of(const struct cuda_member *m) {
 static void pack_prompt(struct cuda *b, struct pack *k, int32_t row) {
     struct cuda_member *m = &b->members[row];
     struct cuda_staging *g = k->staging;
-    int32_t n = m->sequence->n_prompt, rows = (n + PAGE - 1) / PAGE * PAGE;
+    int32_t n = m->sequence->n_prompt, rows = cuda_round_up(n, PAGE);
     memset(g->ids + k->rows, 0, (size_t)rows * sizeof *g->ids);
     memcpy(g->ids + k->rows, m->ids, (size_t)n * sizeof *g->ids);
     for (int32_t i = 0; i < rows / PAGE; i++)
@@ -175,7 +168,7 @@ static struct pack make_pack(struct cuda *b) {
     int i = 0;
     for (; i < b->n_waiting; i++) {
         int32_t n = b->members[b->waiting[i]].sequence->n_prompt;
-        if (k.rows + (n + PAGE - 1) / PAGE * PAGE > b->pack_rows)
+        if (k.rows + cuda_round_up(n, PAGE) > b->pack_rows)
             break;
         pack_prompt(b, &k, b->waiting[i]);
     }
@@ -209,9 +202,8 @@ static bool upload(const struct cuda *b, const struct pack *k, struct err *e) {
 static struct cuda_stream_of_rows chunk_of(const struct cuda *b, int32_t from, int32_t n) {
     struct cuda_acts acts = b->pack_acts;
     acts.data += (size_t)from * 64;
-    int32_t bucket, rows = n <= CUDA_NARROW
-                               ? cuda_bucket(b, n - 1, &bucket)
-                               : (n + CUDA_BLOCK_ROWS - 1) / CUDA_BLOCK_ROWS * CUDA_BLOCK_ROWS;
+    int32_t bucket, rows = n <= CUDA_NARROW ? cuda_bucket(b, n - 1, &bucket)
+                                            : cuda_round_up(n, CUDA_BLOCK_ROWS);
     return (struct cuda_stream_of_rows){.acts = acts,
                                         .x = b->pack_x + (size_t)from * cuda_config(b)->dim,
                                         .squares = b->pack_squares + from,

@@ -20,23 +20,35 @@ struct arena {
 
 static void *part(struct arena *a, size_t bytes) {
     void *p = a->base ? a->base + a->used : NULL;
-    a->used += (bytes + 255) / 256 * 256;
+    a->used += cuda_aligned(bytes);
     return p;
 }
 
 static float *vector(struct arena *a, int n) { return part(a, (size_t)n * sizeof(float)); }
 
-static struct cuda_matrix matrix(struct arena *a, int n, int k) {
-    int32_t segment = cuda_segment(k);
-    return (struct cuda_matrix){
-        .data = part(a, cuda_matrix_bytes(n, segment)), .n = n, .k = k, .segment = segment};
+static struct cuda_matrix matrix(struct arena *a, struct cuda_matrix of) {
+    of.data = part(a, cuda_matrix_bytes(of.n, of.segment));
+    return of;
 }
 
 static int q_size(const struct config *c) { return c->n_heads * c->head_size; }
 static int kv_size(const struct config *c) { return c->n_kv_heads * c->head_size; }
 
+static struct cuda_matrix sizes(int n, int k) {
+    return (struct cuda_matrix){.n = n, .k = k, .segment = cuda_segment(k)};
+}
+
+struct cuda_matrices cuda_matrices_of(const struct config *c) {
+    return (struct cuda_matrices){.qkv = sizes(q_size(c) + 2 * kv_size(c), c->dim),
+                                  .o = sizes(c->dim, q_size(c)),
+                                  .gate_up = sizes((c->ffn + 7) / 8 * 16, c->dim),
+                                  .down = sizes(c->dim, c->ffn),
+                                  .head = sizes(c->vocab, c->dim)};
+}
+
 /* Vectors stand first, so that one copy brings all of them; returns how many bytes they take. */
 static size_t lay_out(struct cuda_weights *w, const struct config *c) {
+    const struct cuda_matrices m = cuda_matrices_of(c);
     struct arena a = {.base = w->arena};
     w->final_norm = vector(&a, c->dim);
     for (int i = 0; i < c->n_layers; i++) {
@@ -53,13 +65,13 @@ static size_t lay_out(struct cuda_weights *w, const struct config *c) {
     size_t vectors = a.used;
     for (int i = 0; i < c->n_layers; i++) {
         struct cuda_layer *y = &w->layers[i];
-        y->qkv = matrix(&a, q_size(c) + 2 * kv_size(c), c->dim);
-        y->o = matrix(&a, c->dim, q_size(c));
-        y->gate_up = matrix(&a, (c->ffn + 7) / 8 * 16, c->dim);
-        y->down = matrix(&a, c->dim, c->ffn);
+        y->qkv = matrix(&a, m.qkv);
+        y->o = matrix(&a, m.o);
+        y->gate_up = matrix(&a, m.gate_up);
+        y->down = matrix(&a, m.down);
     }
-    w->head = matrix(&a, c->vocab, c->dim);
-    w->embedding = c->tied ? w->head : matrix(&a, c->vocab, c->dim);
+    w->head = matrix(&a, m.head);
+    w->embedding = c->tied ? w->head : matrix(&a, m.head);
     w->bytes = a.used;
     return vectors;
 }

@@ -24,6 +24,12 @@ struct cuda_weights {
     size_t bytes;                       /* and its size */
 };
 
+/* The five kinds of matrices, by their sizes alone. */
+struct cuda_matrices {
+    struct cuda_matrix qkv, o, gate_up, down, head;
+};
+struct cuda_matrices cuda_matrices_of(const struct config *config);
+
 /* Bytes of the allocation, before there is one. Loading takes at most 128 MiB more for a while. */
 size_t cuda_weights_bytes(const struct config *config);
 /* Of the current device. A model without weights (shape.h) gets random ones, with norms of 1 and

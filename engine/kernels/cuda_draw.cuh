@@ -184,7 +184,7 @@ static __device__ void find_digit(draw_shared *shared, uint64_t before, uint64_t
 /* Walking from the heaviest weight down: the weight at which the running sum reaches `goal` (from 1
  * to the whole), and the sum of all that are heavier. First its exponent is found, then its
  * mantissa in three digits. A bin is counted in halves of 32 bits: all its units are shifted alike,
- * and 2^20 weights of 24 bits fit. */
+ * and CUDA_IDS weights of 24 bits fit. */
 static __device__ uint32_t descend(const draw &d, draw_shared *shared, uint64_t goal,
                                    uint64_t *heavier) {
     uint32_t found = 0;
