@@ -12,10 +12,6 @@ double bench_token_elements(const struct config *c) {
     return 2.0 * c->n_layers * c->n_kv_heads * c->head_size;
 }
 
-static bool is_bound(enum signal signal) {
-    return signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
-}
-
 void bench_add_sequence(struct bench_bytes *bytes, const struct config *c, const struct plan *plan,
                         int32_t n_prompt, int32_t context) {
     const double layers = c->n_layers, token = ELEMENT * bench_token_elements(c);
@@ -30,9 +26,9 @@ void bench_add_sequence(struct bench_bytes *bytes, const struct config *c, const
     bytes->kv += token * (dense * resident + (1 - dense) * attended);
     if (selects && plan->select == UNIT_TOKEN) /* every key is scored; a value only if chosen */
         bytes->beside += token / 2 * (1 - dense) * (resident - attended);
-    if (is_bound(plan->observe))
+    if (signal_is_bound(plan->observe))
         bytes->beside += page_bounds * resident / PAGE;
-    else if (selects && is_bound(plan->by))
+    else if (selects && signal_is_bound(plan->by))
         bytes->beside += page_bounds * (1 - dense) * resident / PAGE;
     if (plan->evict == UNIT_TOKEN && plan->observe != SIGNAL_NONE) /* columns: read and written */
         bytes->beside += 2.0 * COLUMN * layers * c->n_kv_heads * resident;

@@ -92,8 +92,7 @@ static double kv_read(const struct run *r, const struct plan *plan, int batch, i
     if (plan->select != UNIT_NONE && pages_of(plan_effective_budget(plan, prompt)) < pages)
         attended = pages_of(plan_effective_budget(plan, prompt));
     bool bounds =
-        plan->observe == SIGNAL_BOUND || plan->observe == SIGNAL_SHARE ||
-        (plan->select != UNIT_NONE && (plan->by == SIGNAL_BOUND || plan->by == SIGNAL_SHARE));
+        signal_is_bound(plan->observe) || (plan->select != UNIT_NONE && signal_is_bound(plan->by));
     double head = (double)attended * (double)cpu_page_bytes(r->kernels, c->head_size);
     if (bounds)
         head += (double)pages * (double)cpu_bounds_bytes(r->kernels, c->head_size);

@@ -5,8 +5,7 @@
 #include <sys/mman.h>
 
 struct page_needs plan_page_needs(const struct plan *plan) {
-    bool by_bounds = plan->observe == SIGNAL_BOUND || plan->observe == SIGNAL_SHARE ||
-                     plan->by == SIGNAL_BOUND || plan->by == SIGNAL_SHARE;
+    bool by_bounds = signal_is_bound(plan->observe) || signal_is_bound(plan->by);
     bool observes = plan->policy->observe != NULL;
     return (struct page_needs){.bounds = by_bounds,
                                .slot_columns = observes && plan->evict == UNIT_TOKEN,

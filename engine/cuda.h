@@ -188,6 +188,7 @@ int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits);
 int cuda_time_kernels(void *backend, struct kernel_time *out, int room);
 
 /* cuda_prompts.c */
+struct cuda_plan cuda_plan_of(const struct plan *plan);
 bool cuda_join_row(void *backend, int row, const struct sequence *sequence, const int32_t *ids,
                    struct err *e);
 void cuda_leave(void *backend, int row);

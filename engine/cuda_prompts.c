@@ -11,7 +11,7 @@ enum { SHARE = 16, PATIENCE = 32 };
 
 /* --- plans ---------------------------------------------------------------------------------- */
 
-static struct cuda_plan plan_of(const struct plan *plan) {
+struct cuda_plan cuda_plan_of(const struct plan *plan) {
     struct page_needs needs = plan_page_needs(plan);
     struct cuda_plan p;
     memset(&p, 0, sizeof p); /* compared as bytes */
@@ -28,15 +28,14 @@ static struct cuda_plan plan_of(const struct plan *plan) {
     p.has_pick = plan->policy->pick != NULL;
     p.bounds = needs.bounds, p.slot_columns = needs.slot_columns;
     p.page_column = needs.page_column;
-    p.mass = plan->observe == SIGNAL_MASS || plan->observe == SIGNAL_MASS_MAX ||
-             plan->select == UNIT_TOKEN;
+    p.mass = signal_is_mass(plan->observe) || plan->select == UNIT_TOKEN;
     p.recent_share = plan->recent_share, p.mark_at = plan->mark_at;
     p.seed = plan->seed;
     return p;
 }
 
 static int flavour_of(const struct cuda_plan *p) {
-    bool mass = p->has_observe && (p->observe == SIGNAL_MASS || p->observe == SIGNAL_MASS_MAX);
+    bool mass = p->has_observe && signal_is_mass(p->observe);
     return (p->select == UNIT_TOKEN ? CUDA_LOOKS : 0) | (mass ? CUDA_MASS : 0) |
            (p->keys == KEYS_RANK ? CUDA_RANKS : 0);
 }
@@ -59,7 +58,7 @@ bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32
                    struct err *e) {
     struct cuda *b = backend;
     const struct config *c = cuda_config(b);
-    struct cuda_plan plan = plan_of(s->plan);
+    struct cuda_plan plan = cuda_plan_of(s->plan);
     if (plan.keys == KEYS_RANK && c->head_size != b->pass.shape.cache_head)
         return err_set(e, EXIT_USAGE,
                        "policy %s: rotates keys by rank, which backend cuda does for head sizes "

@@ -43,6 +43,12 @@ enum signal {
     SIGNAL_BOUND,    /* pages: max over the group of sum_i max(q_i min_i, q_i max_i) (Quest) */
     SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
 };
+POLICY_FN inline bool signal_is_mass(int signal) {
+    return signal == SIGNAL_MASS || signal == SIGNAL_MASS_MAX;
+}
+POLICY_FN inline bool signal_is_bound(int signal) {
+    return signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
+}
 enum mark { MARK_NONE, MARK_TOP, MARK_ABOVE };
 enum keys { KEYS_ABSOLUTE, KEYS_RANK };
 

@@ -280,7 +280,7 @@ static int score_pages_by_bound(const struct head_step *s, struct rules_scratch 
 
 static int score_units(const struct head_step *s, struct rules_scratch *w, enum unit unit,
                        enum signal signal, const float *q) {
-    bool by_bound = signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
+    bool by_bound = signal_is_bound(signal);
     int n = by_bound && !s->raw  ? score_pages_by_bound(s, w, q, signal == SIGNAL_SHARE)
             : unit == UNIT_TOKEN ? score_tokens(s, w)
                                  : score_pages_by_mass(s, w, signal == SIGNAL_MASS_MAX);

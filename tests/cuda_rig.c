@@ -10,39 +10,8 @@
 #include <cmocka.h>
 
 #include "engine/bf16.h"
+#include "engine/cuda.h"
 #include "engine/rope.h"
-
-struct cuda_plan rig_plan(const struct plan *plan) {
-    struct page_needs needs = plan_page_needs(plan);
-    bool mass = plan->observe == SIGNAL_MASS || plan->observe == SIGNAL_MASS_MAX;
-    int32_t policy = 0;
-    while (all_policies[policy] != plan->policy)
-        policy++;
-    return (struct cuda_plan){.policy = policy,
-                              .evict = (int32_t)plan->evict,
-                              .select = (int32_t)plan->select,
-                              .observe = (int32_t)plan->observe,
-                              .by = (int32_t)plan->by,
-                              .mark = (int32_t)plan->mark,
-                              .keys = (int32_t)plan->keys,
-                              .sinks = plan->sinks,
-                              .recent = plan->recent,
-                              .dense_layers = plan->dense_layers,
-                              .pin_prompt = plan->pin_prompt,
-                              .draws = plan->draws,
-                              .observe_prompt = plan->observe_prompt,
-                              .share_scaled = plan->share_scaled,
-                              .has_keep = plan->policy->keep != NULL,
-                              .has_observe = plan->policy->observe != NULL,
-                              .has_pick = plan->policy->pick != NULL,
-                              .bounds = needs.bounds,
-                              .slot_columns = needs.slot_columns,
-                              .page_column = needs.page_column,
-                              .mass = mass || plan->select == UNIT_TOKEN,
-                              .recent_share = plan->recent_share,
-                              .mark_at = plan->mark_at,
-                              .seed = plan->seed};
-}
 
 static void fill_rope(struct rig *rig, bool identity) {
     int size = rig->shape.head_size, half = size / 2, n = rig->room * PAGE;
@@ -107,7 +76,7 @@ void rig_open(struct rig *rig, struct cuda_shape shape, int32_t n_rows, int32_t 
     struct cuda_plan *device_plans = test_calloc((size_t)n_rows, sizeof *device_plans);
     bool looks = false, ranks = false;
     for (int i = 0; i < n_rows; i++) {
-        device_plans[i] = rig_plan(&plans[i]);
+        device_plans[i] = cuda_plan_of(&plans[i]);
         looks |= plans[i].select == UNIT_TOKEN;
         ranks |= plans[i].keys == KEYS_RANK;
     }

@@ -25,8 +25,7 @@ struct rig {
 /* plans[n_rows]. identity_rope: no rotation at all. */
 void rig_open(struct rig *rig, struct cuda_shape shape, int32_t n_rows, int32_t room,
               struct plan *plans, bool identity_rope);
-void rig_close(struct rig *rig); /* device memory goes with gpu_teardown */
-struct cuda_plan rig_plan(const struct plan *plan);
+void rig_close(struct rig *rig);    /* device memory goes with gpu_teardown */
 void rig_put_rows(struct rig *rig); /* rows to the device */
 void rig_get(struct rig *rig);      /* rows and the cache from the device */
 /* A row that has been joined with a prompt of so many tokens. */

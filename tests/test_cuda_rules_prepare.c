@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "engine/bf16.h"
+#include "engine/cuda.h"
 #include "engine/kernels/cuda_rules.h"
 #include "engine/rope.h"
 #include "tests/cuda_rig.h"
@@ -169,7 +170,7 @@ static void check_ranks(const struct bench *b, int row, int layer, int kv, const
 
 static void feed_rows(struct bench *b, int step) {
     for (int i = 0; i < ROWS; i++) {
-        struct cuda_plan plan = rig_plan(&b->plans[i]);
+        struct cuda_plan plan = cuda_plan_of(&b->plans[i]);
         b->rig.rows[i].active = i != IDLE || step < IDLE_FROM;
         if (b->rig.rows[i].active)
             rules_feed_row(&b->rig.rows[i], &plan);

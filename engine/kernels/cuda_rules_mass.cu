@@ -121,8 +121,7 @@ static __global__ void __launch_bounds__(RULES_THREADS)
     if (!p.rows[row].active)
         return;
     const cuda_plan *plan = p.plans + p.rows[row].plan;
-    const bool by_mass = plan->observe == SIGNAL_MASS || plan->observe == SIGNAL_MASS_MAX;
-    if (!plan->has_observe || !by_mass || plan->evict == UNIT_NONE)
+    if (!plan->has_observe || !signal_is_mass(plan->observe) || plan->evict == UNIT_NONE)
         return;
     rules_head_of(p, row, layer, kv, &h);
     rules_block b = {&shared, 0};
