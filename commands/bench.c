@@ -1,6 +1,7 @@
 /* raas bench: looks up what is to be measured. */
 #include "commands/bench.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,26 @@ bool bench_parse_numbers(const char *text, const char *flag, int max, struct ben
     }
     qsort(out->items, (size_t)out->count, sizeof *out->items, ascending);
     return true;
+}
+
+double bench_quantile(double *values, int n, double share) {
+    for (int i = 1; i < n; i++) /* few of them */
+        for (int j = i; j > 0 && values[j - 1] > values[j]; j--) {
+            double swap = values[j];
+            values[j] = values[j - 1], values[j - 1] = swap;
+        }
+    double at = share * (n - 1);
+    int below = (int)at;
+    return below + 1 < n ? values[below] + (at - below) * (values[below + 1] - values[below])
+                         : values[below];
+}
+
+void bench_policy_name(const struct plan *plan, char *out, size_t size) {
+    if (plan->budget)
+        snprintf(out, size, "%s%cbudget=%d", plan->name, strchr(plan->name, ':') ? ',' : ':',
+                 plan->budget);
+    else
+        snprintf(out, size, "%s", plan->name);
 }
 
 static int bench_run(int argc, char **argv, struct err *e) {

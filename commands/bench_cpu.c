@@ -99,13 +99,6 @@ static double kv_read(const struct run *r, const struct plan *plan, int batch, i
     return (double)batch * c->n_layers * c->n_kv_heads * head;
 }
 
-static void name_policy(const struct plan *plan, char *out, size_t size) {
-    size_t n = (size_t)snprintf(out, size, "%s", plan->name);
-    if (plan->budget && n < size)
-        snprintf(out + n, size - n, "%cbudget=%d", strchr(plan->name, ':') ? ',' : ':',
-                 plan->budget);
-}
-
 static bool add_sequences(const struct run *r, struct session *session, const struct plan *plan,
                           int batch, int prompt, int total, struct err *e) {
     struct rng rng = {.key = (uint64_t)r->bench->seed};
@@ -158,9 +151,9 @@ static bool measure(struct run *r, struct session *session, const struct plan *p
         floor[w] = 2 * weights * out->batch / matmul[w] + bytes / read[w];
         ratio[w] = floor[w] / step[w];
     }
-    out->step = floor_median(step, n), out->floor = floor_median(floor, n);
-    out->ratio = floor_median(ratio, n);
-    out->matmul = floor_median(matmul, n), out->read = floor_median(read, n);
+    out->step = bench_quantile(step, n, 0.5), out->floor = bench_quantile(floor, n, 0.5);
+    out->ratio = bench_quantile(ratio, n, 0.5);
+    out->matmul = bench_quantile(matmul, n, 0.5), out->read = bench_quantile(read, n, 0.5);
     free(all);
     return ok;
 }
@@ -182,7 +175,7 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
     for (int i = 0, at = prompt; ok && i < r->contexts.count; at = contexts[i++] - half + span) {
         struct result *out = &r->results[r->n_results++];
         *out = (struct result){.batch = batch, .context = contexts[i]};
-        name_policy(plan, out->policy, sizeof out->policy);
+        bench_policy_name(plan, out->policy, sizeof out->policy);
         out->weight_bytes = bench_weights(&r->model->config) * (double)r->kernels->cache_size;
         log_status(false, "bench: %s, batch %d, context %d", out->policy, batch, contexts[i]);
         ok =
@@ -201,7 +194,7 @@ static void print_text(const struct run *r, double peak) {
     printf("%s: %.1f M weights in products, %s, %d threads\n", r->model->path,
            bench_weights(&r->model->config) / 1e6, r->kernels->isa, r->threads);
     printf("products at best %.1f GFLOP/s, the bare units %.1f GFLOP/s\n\n",
-           floor_median(rates, r->n_results) / 1e9, peak / 1e9);
+           bench_quantile(rates, r->n_results, 0.5) / 1e9, peak / 1e9);
     printf("%-24s %5s %7s %5s %9s %8s %8s %5s %7s %6s %-10s %s\n", "policy", "batch", "context",
            "kept", "tokens/s", "step ms", "floor ms", "ratio", "read MB", "GB/s", "isa", "threads");
     for (int i = 0; i < r->n_results; i++) {

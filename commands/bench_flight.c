@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "commands/bench.h"
 
 enum { SLACK = 64 }; /* steps until the last row has joined, and a few */
 
@@ -21,18 +22,6 @@ struct bench_flight {
     struct row *rows;     /* [batch] in order of joining */
     bool filling;
 };
-
-double bench_quantile(double *values, int n, double share) {
-    for (int i = 1; i < n; i++) /* few of them */
-        for (int j = i; j > 0 && values[j - 1] > values[j]; j--) {
-            double swap = values[j];
-            values[j] = values[j - 1], values[j - 1] = swap;
-        }
-    double at = share * (n - 1);
-    int below = (int)at;
-    return below + 1 < n ? values[below] + (at - below) * (values[below + 1] - values[below])
-                         : values[below];
-}
 
 /* Tokens of row i where the measured steps begin to warm up. */
 static int filled(const struct bench_point *p, int i) {
@@ -145,10 +134,6 @@ void bench_flight_close(struct bench_flight *f) {
     free(f);
 }
 
-struct session *bench_flight_session(struct bench_flight *f) {
-    return f->session;
-}
-
 bool bench_flight_fill(struct bench_flight *f, struct err *e) {
     f->filling = true;
     return gather(f, e) && steps(f, BENCH_WARM, e);
@@ -204,9 +189,12 @@ bool bench_flight_measure(struct bench_flight *f, struct bench_reading *out, str
     return true;
 }
 
-bool bench_measure(const struct bench_point *point, struct bench_reading *out, struct err *e) {
+bool bench_measure(const struct bench_point *point, struct bench_reading *out,
+                   struct bench_kernels *kernels, struct err *e) {
     struct bench_flight *f = bench_flight_open(point, e);
     bool ok = f && bench_flight_fill(f, e) && bench_flight_measure(f, out, e);
+    if (ok && kernels)
+        kernels->count = session_time_kernels(f->session, kernels->items, BENCH_KERNELS);
     bench_flight_close(f);
     return ok;
 }

@@ -24,8 +24,8 @@ struct bench_reading {
     double mean;              /* all measured steps together */
     struct bench_bytes bytes; /* that a step must move, mean over the rows' contexts */
     double context;           /* mean over rows and steps, as it was */
-    double kept, kv_bytes;    /* tokens a KV head holds, bytes of a sequence: of the largest
- row, in the middle of the steps */
+    double kept, kv_bytes;    /* tokens a KV head holds, bytes of a sequence: of the largest row, in
+                                 the middle of the steps */
     double syncs, launches;   /* of the host, a step: waits for the device, launches of kernels or
                                  graphs; NAN where the backend does not count them */
 };
@@ -42,15 +42,17 @@ bool bench_flight_fill(struct bench_flight *flight, struct err *e);
 /* Decodes until the mean context is so many tokens. */
 bool bench_flight_reach(struct bench_flight *flight, int context, struct err *e);
 bool bench_flight_measure(struct bench_flight *flight, struct bench_reading *out, struct err *e);
-/* The session under it: valid until the flight is closed. */
-struct session *bench_flight_session(struct bench_flight *flight);
 
 /* Steps before the middle of the measured ones. */
 static inline int bench_half(const struct bench_point *p) { return p->windows * BENCH_WINDOW / 2; }
 
-/* Open, fill, warm up, measure, close. */
-bool bench_measure(const struct bench_point *point, struct bench_reading *out, struct err *e);
+enum { BENCH_KERNELS = 64 };
+struct bench_kernels {
+    struct kernel_time items[BENCH_KERNELS];
+    int count;
+};
 
-/* Sorts n >= 1 values; the value below which `share` of them lie, between two of them in
- * proportion. */
-double bench_quantile(double *values, int n, double share);
+/* Open, fill, warm up, measure, close. `kernels` is not NULL: the kernels of the step, each timed
+ * alone afterwards. */
+bool bench_measure(const struct bench_point *point, struct bench_reading *out,
+                   struct bench_kernels *kernels, struct err *e);

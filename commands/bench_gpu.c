@@ -217,24 +217,16 @@ static const struct result *full_beside(const struct run *r, const struct result
     return NULL;
 }
 
-static void name_policy(const char *spelling, char *out, size_t size) {
-    struct plan plan;
-    struct err e = {0};
-    CHECK(policy_parse(spelling, &plan, &e)); /* as before */
-    if (plan.budget)
-        snprintf(out, size, "%s%cbudget=%d", plan.name, strchr(plan.name, ':') ? ',' : ':',
-                 plan.budget);
-    else
-        snprintf(out, size, "%s", plan.name);
-}
-
 static void measure_point(struct run *r, const char *shape, const char *policy, int batch,
                           int context) {
     struct result *x = &r->results[r->n_results++];
     struct bench_kernels kernels = {0};
+    struct plan plan;
+    struct err e = {0};
     x->step = (struct bench_step){shape, policy, batch, context, 0, (int)r->gpu->windows};
     x->overhead = NAN;
-    name_policy(policy, x->policy, sizeof x->policy);
+    CHECK(policy_parse(policy, &plan, &e)); /* as before */
+    bench_policy_name(&plan, x->policy, sizeof x->policy);
     log_status(false, "bench: %s, %s, batch %d, context %d", shape, x->policy, batch, context);
     bool ok =
         bench_measure_step(&x->step, &x->reading, r->gpu->kernels ? &kernels : NULL, &x->error);

@@ -55,7 +55,7 @@ static bool jump(const struct run *r, struct bench_point *point, struct err *e) 
         struct bench_reading reading;
         point->context = r->growth->marks.items[i];
         log_status(false, "bench: %s at %d tokens", point->plan->name, point->context);
-        if (!bench_measure(point, &reading, e))
+        if (!bench_measure(point, &reading, NULL, e))
             return false;
         put(r, point->plan, point->context, &reading);
     }

@@ -19,17 +19,6 @@ struct model *bench_model(const char *shape, struct err *e) {
     return NULL;
 }
 
-static bool measure(const struct bench_point *point, struct bench_reading *out,
-                    struct bench_kernels *kernels, struct err *e) {
-    struct bench_flight *f = bench_flight_open(point, e);
-    bool ok = f && bench_flight_fill(f, e) && bench_flight_measure(f, out, e);
-    if (ok && kernels)
-        kernels->count =
-            session_time_kernels(bench_flight_session(f), kernels->items, BENCH_KERNELS);
-    bench_flight_close(f);
-    return ok;
-}
-
 bool bench_measure_step(const struct bench_step *step, struct bench_reading *out,
                         struct bench_kernels *kernels, struct err *e) {
     struct plan plan;
@@ -45,7 +34,7 @@ bool bench_measure_step(const struct bench_step *step, struct bench_reading *out
                                 .context = step->context,
                                 .spread = step->spread,
                                 .windows = step->windows};
-    bool ok = measure(&point, out, kernels, e);
+    bool ok = bench_measure(&point, out, kernels, e);
     model_close(model);
     return ok;
 }

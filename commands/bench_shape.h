@@ -13,13 +13,7 @@ struct bench_step {
 /* NULL on error; close it with model_close. */
 struct model *bench_model(const char *shape, struct err *e);
 
-/* Opens the model, measures, closes it. `kernels` is not NULL: the kernels of the step, each timed
- * alone afterwards. */
-enum { BENCH_KERNELS = 64 };
-struct bench_kernels {
-    struct kernel_time items[BENCH_KERNELS];
-    int count;
-};
+/* Opens the model, measures (bench_measure), closes it. */
 bool bench_measure_step(const struct bench_step *step, struct bench_reading *out,
                         struct bench_kernels *kernels, struct err *e);
 

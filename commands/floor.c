@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "commands/bench.h"
 
 enum { SAMPLES = 5, SWEEP_UNIT = 512 };
 static const double window_seconds = 2e-3;
@@ -25,16 +26,6 @@ struct floor {
     size_t room, bytes; /* of the buffer, of this sweep */
 };
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double floor_median(double *values, int n) {
-    qsort(values, (size_t)n, sizeof *values, ascending);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 /* Seconds of one loop over all threads: the mean of a window that holds several, after one that
  * warms up. */
 static double seconds_of(struct floor *f, int n_tasks, pool_body *body) {
@@ -50,7 +41,7 @@ static double median_of(struct floor *f, double (*rate)(struct floor *)) {
     double samples[SAMPLES];
     for (int i = 0; i < SAMPLES; i++)
         samples[i] = rate(f);
-    return floor_median(samples, SAMPLES);
+    return bench_quantile(samples, SAMPLES, 0.5);
 }
 
 static void panel_task(void *context, int panel, int thread) {

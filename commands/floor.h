@@ -23,6 +23,3 @@ double floor_read(struct floor *f, size_t bytes);
 
 /* Floating point operations a second of the bare units with everything in registers: a median. */
 double floor_peak(struct floor *f);
-
-/* Sorts values and returns the middle one (of an even number, the mean of both). */
-double floor_median(double *values, int n);

@@ -204,7 +204,7 @@ static void test_bench_flight_refuses_what_cannot_be(void **state) {
     struct err e = {0};
     struct bench_reading reading;
     point.context = 300; /* the CPU backend can't pretend */
-    assert_false(bench_measure(&point, &reading, &e));
+    assert_false(bench_measure(&point, &reading, NULL, &e));
     assert_int_equal(e.code, EXIT_USAGE);
     model_close(model);
 }
