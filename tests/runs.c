@@ -30,22 +30,30 @@ static const char small[] =
 
 void runs_path(char out[64], const char *name) { snprintf(out, 64, "%s/%s", runs.folder, name); }
 
+pid_t runs_fork(void) {
+    char out[64], err[64];
+    runs_path(out, "stdout");
+    runs_path(err, "stderr");
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child)
+        return child;
+    int to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int too = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (to < 0 || too < 0 || dup2(to, 1) < 0 || dup2(too, 2) < 0)
+        _exit(126);
+    alarm(300);
+    return 0;
+}
+
 pid_t runs_start(const char *const *args) {
     char *argv[MAX_ARGS] = {runs.program};
     int n = 1;
     for (; args[n - 1]; n++)
         argv[n] = (char *)args[n - 1];
-    char out[64], err[64];
-    runs_path(out, "stdout");
-    runs_path(err, "stderr");
-    pid_t child = fork();
-    assert_true(child >= 0);
+    pid_t child = runs_fork();
     if (child == 0) {
-        int to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        int too = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (to < 0 || too < 0 || dup2(to, 1) < 0 || dup2(too, 2) < 0)
-            _exit(126);
-        alarm(300);
         execv(runs.program, argv);
         _exit(127);
     }

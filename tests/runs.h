@@ -30,8 +30,9 @@ int runs_teardown(void **state);
 
 void runs_path(char out[64], const char *name); /* in the folder */
 
-/* Starts the program with these arguments, NULL-ended; stdout and stderr go to files in the folder.
- */
+/* fork; the child's stdout and stderr go to files in the folder, and it ends after five minutes. */
+pid_t runs_fork(void);
+/* Starts the program with these arguments, NULL-ended, in such a child. */
 pid_t runs_start(const char *const *args);
 int runs_end(pid_t child);         /* exit code; 128 + number for a signal */
 char *runs_read(const char *name); /* a file of the folder; the caller frees */

@@ -10,10 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "datasets/dataset.h"
-#include "datasets/grade.h"
-#include "engine/model_path.h"
 #include "tests/gpu.h"
+#include "tests/lemmas.h"
 #include "tests/tiny.h"
 
 enum { MAX_NEW = 1100, MAX_PROMPT = 400, TOTAL = MAX_PROMPT + MAX_NEW, CPU_ROWS = 64 };
@@ -31,31 +29,17 @@ static struct model *model;
 static struct trial *trials;
 static int n_trials;
 
-static void open_trial(struct trial *t, int64_t number) {
-    const struct dataset *lemmas = dataset_find("lemmas");
-    struct err e = {0};
-    _Alignas(8) char param[256];
-    option_defaults(lemmas->options, param);
-    assert_true(option_parse(lemmas->options, param, "lemmas", "steps=16,seed=4242", &e));
-    assert_true(lemmas->get(param, number, &t->problem, &e));
-    assert_true(tokenizer_encode(model->tokenizer, t->problem.prompt, strlen(t->problem.prompt),
-                                 true, &t->prompt, &e));
-    assert_true(t->prompt.count < MAX_PROMPT);
-}
-
 static int open_all(void **state) {
     (void)state;
-    struct err e = {0};
-    char path[4096];
     const char *asked = getenv("RAAS_FIDELITY");
-    if (!model_default_path(path, sizeof path, &e) || !(model = model_open(path, &e))) {
-        fprintf(stderr, "%s\n", e.text);
+    if (!(model = lemmas_model()))
         return -1;
-    }
     n_trials = asked && atoi(asked) > 1 ? atoi(asked) : 200;
     trials = calloc((size_t)n_trials, sizeof *trials);
-    for (int i = 0; i < n_trials; i++)
-        open_trial(&trials[i], i);
+    for (int i = 0; i < n_trials; i++) {
+        lemmas_problem(model, i, &trials[i].problem, &trials[i].prompt);
+        assert_true(trials[i].prompt.count < MAX_PROMPT);
+    }
     return 0;
 }
 static int close_all(void **state) {
@@ -111,17 +95,8 @@ static struct session_params cpu(enum precision precision) {
 
 static int count_right(const struct text *texts, int n) {
     int right = 0;
-    for (int i = 0; i < n; i++) {
-        struct err e = {0};
-        struct grade grade;
-        size_t size;
-        char *text =
-            tokenizer_decode(model->tokenizer, texts[i].ids, (size_t)texts[i].n, true, &size, &e);
-        assert_non_null(text);
-        grade_answer(trials[i].problem.answer, text, size, &grade);
-        free(text);
-        right += grade.correct;
-    }
+    for (int i = 0; i < n; i++)
+        right += lemmas_is_right(model, &trials[i].problem, texts[i].ids, texts[i].n);
     return right;
 }
 
@@ -195,14 +170,13 @@ static float widest_gap(const struct text *along, const int *first, int n) {
 
 static void compare(const struct text *want, const struct text *got, int width) {
     int n = n_trials, same = 0, right = count_right(want, n), got_right = count_right(got, n);
-    int *first = calloc((size_t)n, sizeof *first);
-    assert_non_null(first);
+    int *first = test_malloc((size_t)n * sizeof *first);
     for (int i = 0; i < n; i++) {
         first[i] = first_difference(&want[i], &got[i]);
         same += first[i] < 0;
     }
     float gap = widest_gap(want, first, n);
-    free(first);
+    test_free(first);
     printf("measured: width %d: %d of %d problems with the greedy ids of the CPU's bf16 path, %d "
            "right by cuda, %d by cpu; widest gap of the reference at a first difference %.3f\n",
            width, same, n, got_right, right, (double)gap);

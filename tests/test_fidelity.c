@@ -9,9 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "datasets/dataset.h"
-#include "datasets/grade.h"
-#include "engine/model_path.h"
+#include "tests/lemmas.h"
 #include "tests/tiny.h"
 
 enum { WIDTH = 32, MAX_NEW = 1100, MAX_PROMPT = 400, MAX_TOTAL = MAX_PROMPT + MAX_NEW };
@@ -95,30 +93,16 @@ static void decode(bool bf16, struct trial *trials, int n, bool forced,
     session_close(session);
 }
 
-static bool right(const struct trial *t) {
-    struct err e = {0};
-    size_t size;
-    char *text = tokenizer_decode(model->tokenizer, t->ids, (size_t)t->n, true, &size, &e);
-    struct grade grade;
-    assert_non_null(text);
-    grade_answer(t->problem.answer, text, size, &grade);
-    free(text);
-    return grade.correct;
-}
-
 static void open_trial(struct trial *t, int64_t number) {
-    const struct dataset *lemmas = dataset_find("lemmas");
-    struct err e = {0};
-    _Alignas(8) char param[256];
-    option_defaults(lemmas->options, param);
-    assert_true(option_parse(lemmas->options, param, "lemmas", "steps=16,seed=4242", &e));
     *t = (struct trial){.first_difference = -1, .vocab = model->config.vocab};
-    assert_true(lemmas->get(param, number, &t->problem, &e));
-    assert_true(tokenizer_encode(model->tokenizer, t->problem.prompt, strlen(t->problem.prompt),
-                                 true, &t->prompt, &e));
+    lemmas_problem(model, number, &t->problem, &t->prompt);
     assert_true(t->prompt.count < MAX_PROMPT);
     t->logits = calloc((size_t)MAX_NEW * (size_t)t->vocab, sizeof *t->logits);
     assert_non_null(t->logits);
+}
+
+static bool right(const struct trial *t) {
+    return lemmas_is_right(model, &t->problem, t->ids, t->n);
 }
 
 static void test_fidelity_of_the_fast_path(void **state) {
@@ -169,14 +153,9 @@ static void test_fidelity_of_the_fast_path(void **state) {
 
 static int open_embedded(void **state) {
     (void)state;
-    struct err e = {0};
-    char path[4096];
-    if (!model_default_path(path, sizeof path, &e) || !(model = model_open(path, &e))) {
-        fprintf(stderr, "%s\n", e.text);
-        return -1;
-    }
+    model = lemmas_model();
     full = tiny_plan("full");
-    return 0;
+    return model ? 0 : -1;
 }
 static int close_embedded(void **state) {
     (void)state;

@@ -1,7 +1,6 @@
 /* A run by several workers: the table of one process, whatever happens to them. They are the CPU's
  * here; what they do does not depend on the backend. */
 #include <dirent.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -60,18 +59,8 @@ static int run_here(const char *db, const struct settings *s) {
 }
 
 static pid_t start(const char *db, const struct settings *s) {
-    char out[64], err[64];
-    runs_path(out, "stdout");
-    runs_path(err, "stderr");
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
+    pid_t child = runs_fork();
     if (child == 0) {
-        int to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        int too = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (to < 0 || too < 0 || dup2(to, 1) < 0 || dup2(too, 2) < 0)
-            _exit(126);
-        alarm(300);
         int code = run_here(db, s);
         fflush(NULL);
         _exit(code);

@@ -1,0 +1,47 @@
+#include "tests/lemmas.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "datasets/grade.h"
+#include "engine/model_path.h"
+
+struct model *lemmas_model(void) {
+    struct err e = {0};
+    char path[4096];
+    struct model *model = model_default_path(path, sizeof path, &e) ? model_open(path, &e) : NULL;
+    if (!model)
+        fprintf(stderr, "%s\n", e.text);
+    return model;
+}
+
+void lemmas_problem(const struct model *model, int64_t number, struct problem *problem,
+                    struct id_list *prompt) {
+    const struct dataset *lemmas = dataset_find("lemmas");
+    struct err e = {0};
+    _Alignas(8) char param[256];
+    option_defaults(lemmas->options, param);
+    assert_true(option_parse(lemmas->options, param, "lemmas", "steps=16,seed=4242", &e));
+    assert_true(lemmas->get(param, number, problem, &e));
+    assert_true(tokenizer_encode(model->tokenizer, problem->prompt, strlen(problem->prompt), true,
+                                 prompt, &e));
+}
+
+bool lemmas_is_right(const struct model *model, const struct problem *problem, const int32_t *ids,
+                     int n) {
+    struct err e = {0};
+    struct grade grade;
+    size_t size;
+    char *text = tokenizer_decode(model->tokenizer, ids, (size_t)n, true, &size, &e);
+    assert_non_null(text);
+    grade_answer(problem->answer, text, size, &grade);
+    free(text);
+    return grade.correct;
+}
