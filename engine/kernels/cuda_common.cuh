@@ -93,6 +93,31 @@ template <typename... P, typename... A>
                  : "r"((uint32_t)__cvta_generic_to_shared(p)));
 }
 
+/* --- keys as fragments ---------------------------------------------------------------------- */
+
+/* Smallest and largest of each of 16 dims over the live slots of a fragment of keys; one warp. */
+[[maybe_unused]] static __device__ void store_bounds(const uint4 &key, uint32_t live, uint16_t *lo,
+                                                     uint16_t *hi) {
+    const int lane = threadIdx.x % 32, slot = lane / 4, c = lane % 4 * 2;
+    const uint32_t word[4] = {key.x, key.y, key.z, key.w};
+    for (int i = 0; i < 4; i++) { /* dim c + i / 2 * 8 + i % 2 */
+        float low = CUDART_INF_F, high = -CUDART_INF_F;
+        for (int lower = 0; lower < 2; lower++)
+            if (live >> (slot + lower * 8) & 1) {
+                float x = bf16_float((uint16_t)(word[i / 2 * 2 + lower] >> i % 2 * 16));
+                low = fminf(low, x), high = fmaxf(high, x);
+            }
+        for (int step = 4; step < 32; step *= 2) {
+            low = fminf(low, __shfl_xor_sync(~0u, low, step));
+            high = fmaxf(high, __shfl_xor_sync(~0u, high, step));
+        }
+        if (slot == 0) {
+            lo[c + i / 2 * 8 + i % 2] = float_bf16(low);
+            hi[c + i / 2 * 8 + i % 2] = float_bf16(high);
+        }
+    }
+}
+
 /* --- reductions in a fixed order ------------------------------------------------------------ */
 
 [[maybe_unused]] static __device__ __forceinline__ float warp_sum(float x) {

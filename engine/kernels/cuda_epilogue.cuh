@@ -1,4 +1,4 @@
-/* What becomes of a finished sum: the four epilogues of a product. Both kernels of products use
+/* What becomes of a finished sum: the four epilogues of a product. All kernels of products use
  * these, element by element, so that a row has the same bits whichever computed it. */
 #pragma once
 

@@ -193,6 +193,15 @@ struct rules_place {
 
 /* --- select --------------------------------------------------------------------------------- */
 
+/* Whether the selection of the head's plan leaves something out in this layer and pass. */
+[[maybe_unused]] static __device__ bool selects_pages(const rules_head &h) {
+    return h.plan->select == UNIT_PAGE && h.layer >= h.plan->dense_layers &&
+           h.n_pages > h.budget / PAGE;
+}
+[[maybe_unused]] static __device__ bool selects_tokens(const rules_head &h) {
+    return h.plan->select == UNIT_TOKEN && h.layer >= h.plan->dense_layers && h.n_live > h.budget;
+}
+
 /* The newest page and the best count - 1 of the others, in ascending order. */
 [[maybe_unused]] static __device__ void rules_select_pages(const rules_head &h, rules_block &b,
                                                            const float *signal, int count,

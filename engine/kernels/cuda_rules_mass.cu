@@ -48,10 +48,6 @@ static __device__ const float *token_masses(const rules_head &h, const mass_view
 
 /* --- select --------------------------------------------------------------------------------- */
 
-static __device__ bool selects_tokens(const rules_head &h) {
-    return h.plan->select == UNIT_TOKEN && h.layer >= h.plan->dense_layers && h.n_live > h.budget;
-}
-
 static __global__ void __launch_bounds__(RULES_THREADS)
     k_select(const __grid_constant__ cuda_pass p, int layer) {
     __shared__ rules_shared shared;
@@ -127,8 +123,7 @@ static __global__ void __launch_bounds__(RULES_THREADS)
     rules_block b = {&shared, 0};
     mass_view_of(p, h, &m);
     const size_t place = (size_t)blockIdx.x * p.cache.room;
-    const bool by_page =
-        plan->select == UNIT_PAGE && layer >= plan->dense_layers && h.n_pages > h.budget / PAGE;
+    const bool by_page = selects_pages(h);
     const int32_t *pages = by_page ? p.view + place : h.table;
     const uint32_t *chosen = selects_tokens(h) ? p.chosen + place : NULL;
     const int n = by_page ? h.budget / PAGE : h.n_pages;

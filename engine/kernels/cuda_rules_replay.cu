@@ -33,14 +33,13 @@ static __device__ replay_view replay_select(const rules_replay &r, const rules_h
                                             rules_block &b, const float *trace) {
     const cuda_pass &p = r.pass;
     const replay_view all = {h.table, NULL, h.n_pages};
-    const bool in_force = h.layer >= h.plan->dense_layers;
-    if (in_force && h.plan->select == UNIT_PAGE && h.n_pages > h.budget / PAGE) {
+    if (selects_pages(h)) {
         replay_signals(h, all, UNIT_PAGE, trace, p.score);
         rules_select_pages(h, b, p.score, h.budget / PAGE, p.view);
         __syncthreads();
         return {p.view, NULL, h.budget / PAGE};
     }
-    if (in_force && h.plan->select == UNIT_TOKEN && h.n_live > h.budget) {
+    if (selects_tokens(h)) {
         replay_signals(h, all, UNIT_TOKEN, trace, p.score);
         rules_select_tokens(h, b, p.score, h.budget, p.chosen);
         __syncthreads();

@@ -265,42 +265,22 @@ static __device__ int32_t held_position(const held &h, int32_t i) {
 
 /* A lane's eight elements of a fragment: uniform with variance 1, zero outside of n_rows x n_cols.
  */
-static __device__ uint4 random_fragment(uint64_t key, int n_rows, int n_cols, float value[8]) {
+static __device__ uint4 random_fragment(uint64_t key, int n_rows, int n_cols) {
     int lane = threadIdx.x % 32, r = lane / 4, c = lane % 4 * 2;
     uint64_t bits[2] = {rng_mix(key + lane * 2), rng_mix(key + lane * 2 + 1)};
     uint32_t word[4];
     for (int w = 0; w < 4; w++) {
+        float value[2];
         for (int half = 0; half < 2; half++) {
             int i = w * 2 + half;
             bool inside = r + w % 2 * 8 < n_rows && c + w / 2 * 8 + half < n_cols;
             uint32_t u = (uint32_t)(bits[i / 4] >> (i % 4 * 16)) & 0xffff;
             float x = ((float)u - 32767.5f) * (3.46410162f / 65536);
-            value[i] = inside ? bf16_float(float_bf16(x)) : 0;
+            value[half] = inside ? x : 0;
         }
-        word[w] = float_bf16x2(value[w * 2], value[w * 2 + 1]);
+        word[w] = float_bf16x2(value[0], value[1]);
     }
     return make_uint4(word[0], word[1], word[2], word[3]);
-}
-
-/* Smallest and largest of each of 16 dims over n slots, from the lanes of a key fragment. */
-static __device__ void store_bounds(const float value[8], int n, uint16_t *lo, uint16_t *hi) {
-    int lane = threadIdx.x % 32, slot = lane / 4, c = lane % 4 * 2;
-    for (int i = 0; i < 4; i++) { /* dim c + i / 2 * 8 + i % 2 */
-        float low = CUDART_INF_F, high = -CUDART_INF_F;
-        for (int lower = 0; lower < 2; lower++) {
-            float x = value[(i / 2 * 2 + lower) * 2 + i % 2];
-            bool live = slot + lower * 8 < n;
-            low = live ? fminf(low, x) : low, high = live ? fmaxf(high, x) : high;
-        }
-        for (int step = 4; step < 32; step *= 2) {
-            low = fminf(low, __shfl_xor_sync(~0u, low, step));
-            high = fmaxf(high, __shfl_xor_sync(~0u, high, step));
-        }
-        if (slot == 0) {
-            lo[c + i / 2 * 8 + i % 2] = float_bf16(low);
-            hi[c + i / 2 * 8 + i % 2] = float_bf16(high);
-        }
-    }
 }
 
 /* Fills page number i of a head; one warp. */
@@ -308,24 +288,24 @@ static __device__ void pretend_page(const cuda_pass &p, const cuda_plan *plan, c
                                     int32_t page, int i, uint64_t key) {
     const cuda_cache &c = p.cache;
     int lane = threadIdx.x % 32, n = h.live - i * PAGE < PAGE ? h.live - i * PAGE : PAGE;
+    const uint32_t live = (1u << n) - 1;
     uint4 *kv = (uint4 *)(c.kv + (size_t)page * page_elements(c.head));
     uint16_t *bounds = plan->bounds ? c.bounds + (size_t)page * 2 * c.head : NULL;
     int fragments = c.head / 16;
-    float value[8];
     for (int f = 0; f < fragments; f++) {
         int dims = p.shape.head_size - f * 16;
-        kv[f * 32 + lane] = random_fragment(key + f * 64, n, dims, value);
+        const uint4 k = random_fragment(key + f * 64, n, dims);
+        kv[f * 32 + lane] = k;
         if (bounds)
-            store_bounds(value, n, bounds + f * 16, bounds + c.head + f * 16);
-        kv[(fragments + f) * 32 + lane] =
-            random_fragment(key + (fragments + f) * 64, dims, n, value);
+            store_bounds(k, live, bounds + f * 16, bounds + c.head + f * 16);
+        kv[(fragments + f) * 32 + lane] = random_fragment(key + (fragments + f) * 64, dims, n);
     }
     if (lane < n)
         c.position[(size_t)page * PAGE + lane] = held_position(h, i * PAGE + lane);
     if (lane < PAGE && plan->slot_columns)
         c.slot_column[(size_t)page * PAGE + lane] = lane < n ? rng_uniform(~key + lane) : 0;
     if (lane == 0) {
-        c.live[page] = (1u << n) - 1;
+        c.live[page] = live;
         if (plan->page_column)
             c.page_column[page] = (float)held_position(h, i * PAGE);
     }
