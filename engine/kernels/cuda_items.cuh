@@ -266,3 +266,41 @@ template <int FR, int NT> struct sums {
         return here.segment + 1 == CUDA_SEGMENTS;
     }
 };
+
+/* Of every cut item of the walk. */
+template <int ROWS, typename X, typename R>
+static __device__ __forceinline__ void finish_shares(const cuda_product &p, const walk &w, X &x,
+                                                     R rms_of) {
+    for (int i = 0; i < w.cut; i++) {
+        const place here = place_of(w, i);
+        x.finish_share(p, here, rms_of(here), ROWS);
+    }
+}
+/* What a computing warp does: chunk after chunk of its walk. multiply(stage, n) adds a chunk of n
+ * fragments along k to x.sum; rms_of(item) is that of its rows. */
+template <int ROWS, int STAGES, typename SHARED, typename X, typename M, typename R>
+static __device__ __forceinline__ void compute_walk(const cuda_product &p, SHARED &s, const walk &w,
+                                                    X &x, M multiply, R rms_of) {
+    ring_place at = {0, 0};
+    bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
+    memset(x.total, 0, sizeof x.total);
+    for (int i = 0; i < w.steps; i++) {
+        const place here = place_of(w, i);
+        memset(x.sum, 0, sizeof x.sum);
+        for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
+            barrier_wait(&s.full[at.stage], at.round);
+            multiply(at.stage, fragments_of(p, c));
+            __syncwarp();
+            if (x.lane == 0)
+                barrier_arrive(&s.empty[at.stage]);
+        }
+        if (!x.end_segment(p, here))
+            continue;
+        x.finish(p, here, rms_of(here), ROWS);
+        memset(x.total, 0, sizeof x.total);
+        if (shares_left)
+            finish_shares<ROWS>(p, w, x, rms_of), shares_left = false;
+    }
+    if (shares_left)
+        finish_shares<ROWS>(p, w, x, rms_of);
+}

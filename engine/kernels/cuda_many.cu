@@ -102,45 +102,18 @@ template <int NT, int WN, int BYTES> struct computer {
         sync_some(size::THREADS);
     }
 
-    __device__ const float *rms_of(const place &at) const {
-        return p.rms ? p.rms + at.row_block * size::ROWS : s.rms;
-    }
-
     __device__ void run() {
-        ring_place at = {0, 0};
-        bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
-        memset(x.total, 0, sizeof x.total);
         if (p.epilogue != CUDA_RESIDUAL && !p.rms)
             compute_rms();
-        for (int i = 0; i < w.steps; i++) {
-            const place here = place_of(w, i);
-            memset(x.sum, 0, sizeof x.sum);
-            for (int c = 0; c < p.acts.chunks; c++, ring_next<size::STAGES>(&at)) {
-                barrier_wait(&s.full[at.stage], at.round);
-                const int n = fragments_of(p, c);
+        compute_walk<size::ROWS, size::STAGES>(
+            p, s, w, x,
+            [&](int stage, int n) {
                 if (n == 4) /* nearly always */
-                    whole_chunk(at.stage);
+                    whole_chunk(stage);
                 else
-                    short_chunk(at.stage, n);
-                __syncwarp();
-                if (lane == 0)
-                    barrier_arrive(&s.empty[at.stage]);
-            }
-            if (!x.end_segment(p, here))
-                continue;
-            x.finish(p, here, rms_of(here), size::ROWS);
-            memset(x.total, 0, sizeof x.total);
-            if (shares_left)
-                finish_shares(), shares_left = false;
-        }
-        if (shares_left)
-            finish_shares();
-    }
-    __device__ void finish_shares() {
-        for (int i = 0; i < w.cut; i++) {
-            const place here = place_of(w, i);
-            x.finish_share(p, here, rms_of(here), size::ROWS);
-        }
+                    short_chunk(stage, n);
+            },
+            [&](const place &item) { return p.rms ? p.rms + item.row_block * size::ROWS : s.rms; });
     }
 };
 

@@ -72,39 +72,6 @@ static __device__ __forceinline__ void multiply_chunk(const wide_shared &s, int 
     wgmma_end();
 }
 
-static __device__ void finish_shares(const cuda_product &p, const walk &w, sums<1, NT> &x) {
-    for (int i = 0; i < w.cut; i++) {
-        const place here = place_of(w, i);
-        x.finish_share(p, here, p.rms + here.row_block * ROWS, ROWS);
-    }
-}
-
-static __device__ void compute(const cuda_product &p, wide_shared &s, const walk &w,
-                               sums<1, NT> &x) {
-    ring_place at = {0, 0};
-    bool shares_left = true; /* until a whole item is done: by then nobody has to wait */
-    memset(x.total, 0, sizeof x.total);
-    for (int i = 0; i < w.steps; i++) {
-        const place here = place_of(w, i);
-        memset(x.sum, 0, sizeof x.sum);
-        for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
-            barrier_wait(&s.full[at.stage], at.round);
-            multiply_chunk(s, at.stage, fragments_of(p, c), x);
-            __syncwarp();
-            if (x.lane == 0)
-                barrier_arrive(&s.empty[at.stage]);
-        }
-        if (!x.end_segment(p, here))
-            continue;
-        x.finish(p, here, p.rms + here.row_block * ROWS, ROWS);
-        memset(x.total, 0, sizeof x.total);
-        if (shares_left)
-            finish_shares(p, w, x), shares_left = false;
-    }
-    if (shares_left)
-        finish_shares(p, w, x);
-}
-
 #endif
 
 __global__ void __launch_bounds__((WARPS + 1) * 32)
@@ -130,7 +97,9 @@ __global__ void __launch_bounds__((WARPS + 1) * 32)
     sums<1, NT> x;
     x.warp = warp, x.warps = WARPS, x.lane = lane;
     x.fragment = warp, x.column = 0;
-    compute(p, s, w, x);
+    compute_walk<ROWS, STAGES>(
+        p, s, w, x, [&](int stage, int n) { multiply_chunk(s, stage, n, x); },
+        [&](const place &item) { return p.rms + item.row_block * ROWS; });
 #endif
 }
 
