@@ -59,10 +59,15 @@ static inline int32_t cuda_segment(int32_t k) {
 CUDA_FN int32_t fragment_at(int32_t r, int32_t c) {
     return ((r % 8) * 4 + (c % 8) / 2) * 8 + (r / 8 + 2 * (c / 8)) * 2 + c % 2;
 }
+/* Fragments that a chunk of a segment has along k: 4, fewer at the segment's end. */
+CUDA_FN int32_t chunk_fragments(int32_t segment, int32_t chunk) {
+    int32_t left = segment / 16 - 4 * chunk;
+    return left < 4 ? left : 4;
+}
 /* Where fragment (row of fragments, column of fragments) of a packed matrix begins. */
 CUDA_FN size_t matrix_fragment(int32_t segment, int32_t row, int32_t column) {
     int32_t all = segment / 16, i = column % all, first = i / 4 * 4;
-    int32_t wide = all - first < 4 ? all - first : 4; /* of its chunk */
+    int32_t wide = chunk_fragments(segment, i / 4);
     size_t part = (size_t)(row / 8) * CUDA_SEGMENTS + (size_t)(column / all);
     return ((part * (size_t)all + (size_t)first) * 8 + (size_t)(row % 8 * wide + i - first)) * 256;
 }

@@ -1,4 +1,4 @@
-/* Weights on the device, as fragments of the matrix instruction (cuda_device.h), in one allocation.
+/* Weights on the device, as fragments of the matrix instruction (cuda_layout.h), in one allocation.
  * They stream from the files through two pinned buffers: no second copy in the host's memory. C
  * only. */
 #pragma once

@@ -134,4 +134,7 @@ struct kernel_time {
  * backend can't. Only session_close is left to the session afterwards. */
 int session_time_kernels(struct session *session, struct kernel_time *out, int room);
 
-const char *session_isa(const struct session *session); /* "fp32", "avx2", "avx512", "avx512bf16" */
+/* What decides an answer's last bits: "fp32", "avx2", "avx512", "avx512bf16"; "sm_90",
+ * "sm_90-wide".
+ */
+const char *session_isa(const struct session *session);

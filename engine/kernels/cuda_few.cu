@@ -23,11 +23,6 @@ template <int ROWS, int DEPTH> struct few_shared {
 
 static __device__ __forceinline__ int tiles_of(const cuda_product &p) { return (p.w.n + 15) / 16; }
 
-/* Fragments that chunk c of a segment has: 4, fewer at its end. */
-static __device__ __forceinline__ int fragments_of(const cuda_product &p, int c) {
-    return min(4, p.w.segment / 16 - 4 * c);
-}
-
 /* --- copying: a stage is chunk c of all segments of a tile ----------------------------------- */
 
 /* Steps through the chunks of a block's tiles. */
@@ -49,7 +44,7 @@ template <int ROWS, int STAGES> struct copier {
         return mine * p.acts.chunks;
     }
     __device__ void weights(const cursor &k, int stage) const {
-        const int mine = CUDA_SEGMENTS / COPIERS, n = fragments_of(p, k.chunk);
+        const int mine = CUDA_SEGMENTS / COPIERS, n = chunk_fragments(p.w.segment, k.chunk);
         const size_t fragments = p.w.segment / 16 * 8; /* of a tile of 128 and a segment */
         copy_expect(&s.full[stage], mine * n * 512, lane);
         for (int i = piece_first(lane); i < mine; i += PIECE_STEP) {
@@ -137,7 +132,7 @@ static __device__ void compute(const cuda_product &p, few_shared<ROWS, STAGES> &
         if (p.epilogue == CUDA_RESIDUAL && e / 16 < ROWS)
             x = load_residual(p, o, e / 16);
         for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
-            const int n = fragments_of(p, c);
+            const int n = chunk_fragments(p.w.segment, c);
             const uint16_t *weights = s.weights[at.stage] + 2 * warp * PIECE + lane * 8;
             const uint16_t *acts = s.acts[at.stage][2 * warp];
             barrier_wait(&s.full[at.stage], at.round);

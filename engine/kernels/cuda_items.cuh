@@ -52,11 +52,6 @@ static __device__ __forceinline__ place place_of(const walk &w, int i) {
     return p;
 }
 
-/* Fragments that a chunk has along k: 4, fewer at a segment's end. */
-static __device__ __forceinline__ int fragments_of(const cuda_product &p, int c) {
-    return min(4, p.w.segment / 16 - 4 * c);
-}
-
 /* A chunk after the other, over all segments of a walk; divisions only where a segment begins. */
 struct cursor {
     const walk &w;
@@ -83,7 +78,7 @@ template <int ROWS, int STAGES, typename SHARED> struct copier {
     int lane;
 
     __device__ void weights(const cursor &k, int stage) const {
-        const int bytes = TILE * fragments_of(p, k.chunk) * 512;
+        const int bytes = TILE * chunk_fragments(p.w.segment, k.chunk) * 512;
         const size_t part = (size_t)k.at.tile * CUDA_SEGMENTS + k.at.segment;
         const size_t at = part * (p.w.segment / 16 * TILE) + 4 * TILE * k.chunk;
         copy_expect(&s.full[stage], bytes + ROWS * 128, lane);
@@ -289,7 +284,7 @@ static __device__ __forceinline__ void compute_walk(const cuda_product &p, SHARE
         memset(x.sum, 0, sizeof x.sum);
         for (int c = 0; c < p.acts.chunks; c++, ring_next<STAGES>(&at)) {
             barrier_wait(&s.full[at.stage], at.round);
-            multiply(at.stage, fragments_of(p, c));
+            multiply(at.stage, chunk_fragments(p.w.segment, c));
             __syncwarp();
             if (x.lane == 0)
                 barrier_arrive(&s.empty[at.stage]);

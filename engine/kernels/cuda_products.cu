@@ -1,4 +1,4 @@
-/* Which kernel computes a product, in how many blocks, and what it needs beside. */
+/* Which kernel computes a product, in how many blocks, and how much scratch that takes. */
 #include "engine/kernels/cuda_items.cuh"
 #include "engine/kernels/cuda_products.cuh"
 
