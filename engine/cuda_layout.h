@@ -84,6 +84,15 @@ struct cuda_acts {
     int32_t segment; /* of the matrix that takes them */
     int32_t chunks;  /* of a segment: ceil(segment / 64) */
 };
+/* Without memory yet, for a matrix with k inputs; and the bytes that it takes. */
+static inline struct cuda_acts cuda_acts_for(int32_t rows, int32_t k) {
+    int32_t segment = cuda_segment(k);
+    struct cuda_acts a = {NULL, rows, segment, (segment + 63) / 64};
+    return a;
+}
+static inline size_t cuda_acts_bytes(struct cuda_acts a) {
+    return (size_t)CUDA_SEGMENTS * (size_t)a.chunks * (size_t)a.rows * 64 * sizeof *a.data;
+}
 /* An input's place, for many rows: the division by the segment is slow. */
 struct acts_place {
     size_t chunk;

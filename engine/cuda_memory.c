@@ -21,10 +21,8 @@ static void add(struct cuda_memory_plan *plan, void *at, size_t bytes) {
 /* Activations of `rows` rows for a matrix with k inputs. */
 static void add_acts(struct cuda_memory_plan *plan, struct cuda_acts *acts, int32_t rows,
                      int32_t k) {
-    acts->rows = rows;
-    acts->segment = cuda_segment(k);
-    acts->chunks = (acts->segment + 63) / 64;
-    add(plan, &acts->data, (size_t)CUDA_SEGMENTS * (size_t)acts->chunks * (size_t)rows * 128);
+    *acts = cuda_acts_for(rows, k);
+    add(plan, &acts->data, cuda_acts_bytes(*acts));
 }
 
 static int32_t most_chunks(const struct cuda *b) {

@@ -148,13 +148,12 @@ static void upload(struct fixture *f, int wide, int only) {
     p->n_work = gpu_copy_in(n_work, sizeof n_work);
     p->score = gpu_alloc((size_t)(heads * f->group * f->room * PAGE) * 4);
     p->softmax = gpu_alloc((size_t)(heads * CUDA_GROUP * 2) * 4);
-    p->part = gpu_alloc((size_t)(heads * most * (f->group * (f->padded + 2) + 3)) * 4);
+    p->part = gpu_alloc((size_t)(heads * most * attend_part_floats(f->group, f->padded)) * 4);
     int32_t *zero = calloc((size_t)heads, 4);
     p->arrived = gpu_copy_in(zero, (size_t)heads * 4);
     free(zero);
-    f->acts = (struct cuda_acts){.rows = 8, .segment = cuda_segment(KV * f->group * f->head)};
-    f->acts.chunks = (f->acts.segment + 63) / 64;
-    f->acts.data = gpu_alloc((size_t)(CUDA_SEGMENTS * f->acts.chunks * 8) * 128);
+    f->acts = cuda_acts_for(8, KV * f->group * f->head);
+    f->acts.data = gpu_alloc(cuda_acts_bytes(f->acts));
 }
 
 /* Outputs of all rows [ROWS][KV * group * head] after a launch. */
@@ -162,7 +161,7 @@ static void attend(struct fixture *f, int wide, int only, float *out) {
     upload(f, wide, only);
     for (int again = 0; again < 2; again++)
         cuda_attend(&f->pass, LAYER, false, &f->acts, 0);
-    size_t bytes = (size_t)(CUDA_SEGMENTS * f->acts.chunks * 8) * 128;
+    size_t bytes = cuda_acts_bytes(f->acts);
     struct cuda_acts host = f->acts;
     host.data = malloc(bytes);
     gpu_copy_out(host.data, f->acts.data, bytes);

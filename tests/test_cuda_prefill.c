@@ -104,9 +104,8 @@ static void run_chunk(struct pack *p, const struct cuda_prefill *f, int from, in
         q_norm = gpu_copy_in(p->q_norm, (size_t)p->kind.head_size * sizeof *q_norm);
         k_norm = gpu_copy_in(p->k_norm, (size_t)p->kind.head_size * sizeof *k_norm);
     }
-    struct cuda_acts acts = {.rows = (n + 8) / 8 * 8, .segment = cuda_segment(width_of(p))};
-    acts.chunks = (acts.segment + 63) / 64;
-    acts.data = gpu_alloc((size_t)CUDA_SEGMENTS * (size_t)acts.chunks * (size_t)acts.rows * 128);
+    struct cuda_acts acts = cuda_acts_for((n + 8) / 8 * 8, width_of(p));
+    acts.data = gpu_alloc(cuda_acts_bytes(acts));
     cuda_prompt_append(f, qkv, from, n, q_norm, k_norm, NULL);
     cuda_prompt_attend(f, qkv, from, n, &acts, NULL);
     if (f->any_mass)

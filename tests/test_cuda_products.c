@@ -30,17 +30,11 @@ static float draw(struct rng *r) { return (float)(2 * rng_real(r) - 1); }
 static float rounded(float x) { return bf16_to_float(bf16_of(x)); }
 
 static struct cuda_acts new_acts(int k) {
-    struct cuda_acts a = {.rows = STRIDE, .segment = cuda_segment(k)};
-    a.chunks = (a.segment + 63) / 64;
-    size_t bytes = (size_t)CUDA_SEGMENTS * (size_t)a.chunks * STRIDE * 128;
-    void *zero = calloc(1, bytes);
-    a.data = gpu_copy_in(zero, bytes);
+    struct cuda_acts a = cuda_acts_for(STRIDE, k);
+    void *zero = calloc(1, cuda_acts_bytes(a));
+    a.data = gpu_copy_in(zero, cuda_acts_bytes(a));
     free(zero);
     return a;
-}
-
-static size_t acts_bytes(const struct cuda_acts *a) {
-    return (size_t)CUDA_SEGMENTS * (size_t)a->chunks * STRIDE * 128;
 }
 
 static struct setup make(int n, int k, uint64_t seed) {
@@ -65,14 +59,14 @@ static struct setup make(int n, int k, uint64_t seed) {
     s.matrix.data = gpu_copy_in(packed, bytes);
     free(packed);
     s.acts = new_acts(k);
-    uint16_t *acts = calloc(1, acts_bytes(&s.acts));
+    uint16_t *acts = calloc(1, cuda_acts_bytes(s.acts));
     struct cuda_acts host = s.acts;
     host.data = acts;
     for (int row = 0; row < STRIDE; row++)
         for (int j = 0; j < k; j++)
             acts[acts_at(host, row, j)] = bf16_of(s.x[row * k + j]);
     gpu_free(s.acts.data);
-    s.acts.data = gpu_copy_in(acts, acts_bytes(&s.acts));
+    s.acts.data = gpu_copy_in(acts, cuda_acts_bytes(s.acts));
     free(acts);
     s.device_squares = gpu_copy_in(s.squares, (size_t)tiles * STRIDE * sizeof(float));
     size_t part = 0;
@@ -195,12 +189,12 @@ static void check_residual(int n, int k) {
         p.gain = device_gain;
         p.y = gpu_copy_in(x0, x_bytes), p.ldy = n;
         p.squares_out = gpu_alloc(square_bytes);
-        uint16_t *acts = malloc(acts_bytes(&p.acts_out));
+        uint16_t *acts = malloc(cuda_acts_bytes(p.acts_out));
         struct cuda_acts host = p.acts_out;
         cuda_product_run(&p, 0);
         gpu_copy_out(x, p.y, x_bytes);
         gpu_copy_out(squares, p.squares_out, square_bytes);
-        gpu_copy_out(acts, p.acts_out.data, acts_bytes(&p.acts_out));
+        gpu_copy_out(acts, p.acts_out.data, cuda_acts_bytes(p.acts_out));
         host.data = acts;
         if (i == N_ROWS - 1) {
             memcpy(first, x, x_bytes);
@@ -251,13 +245,13 @@ static void check_swiglu(int ffn, int k) {
         int rows = all_rows[i];
         struct cuda_product p = product_of(&s, CUDA_SWIGLU, rows);
         p.acts_out = new_acts(padded);
-        uint16_t *acts = malloc(acts_bytes(&p.acts_out));
+        uint16_t *acts = malloc(cuda_acts_bytes(p.acts_out));
         struct cuda_acts host = p.acts_out;
         cuda_product_run(&p, 0);
-        gpu_copy_out(acts, p.acts_out.data, acts_bytes(&p.acts_out));
+        gpu_copy_out(acts, p.acts_out.data, cuda_acts_bytes(p.acts_out));
         host.data = acts;
         if (!first)
-            first = memcpy(malloc(acts_bytes(&p.acts_out)), acts, acts_bytes(&p.acts_out));
+            first = memcpy(malloc(cuda_acts_bytes(p.acts_out)), acts, cuda_acts_bytes(p.acts_out));
         for (int row = 0; row < rows; row++)
             for (int o = 0; o < ffn; o++) {
                 double rms = rms_of(&s, row);

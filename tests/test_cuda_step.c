@@ -40,9 +40,8 @@ static void open_fixture(struct fixture *f, int dim, int n_rows, bool wide) {
     f->embedding = (struct cuda_matrix){gpu_copy_in(packed, bytes), VOCAB, dim, segment};
     test_free(packed);
     f->gain = gpu_copy_in(f->gains, (size_t)dim * sizeof(float));
-    f->acts = (struct cuda_acts){.rows = f->stride, .segment = segment};
-    f->acts.chunks = (segment + 63) / 64;
-    f->acts_bytes = (size_t)(CUDA_SEGMENTS * f->acts.chunks * f->stride) * 64 * sizeof(uint16_t);
+    f->acts = cuda_acts_for(f->stride, dim);
+    f->acts_bytes = cuda_acts_bytes(f->acts);
     f->acts.data = gpu_alloc(f->acts_bytes);
     f->pass = (struct cuda_pass){
         .shape = {.dim = dim, .vocab = VOCAB},
