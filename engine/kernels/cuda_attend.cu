@@ -12,21 +12,6 @@
 
 /* --- one warp over its pages ---------------------------------------------------------------- */
 
-/* Pages are written by other kernels only. */
-static __device__ __forceinline__ uint4 load_fragment(const uint16_t *p) {
-    uint4 x;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "l"(p));
-    return x;
-}
-
-static __device__ __forceinline__ uint32_t transpose(uint32_t x) {
-    uint32_t y;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
-    return y;
-}
-
 /* Rotates two dims (one word) of a slot and their partners half a head further on. */
 static __device__ __forceinline__ void rotate_word(uint32_t *low, uint32_t *high, const float *rope,
                                                    int half, int d) {
@@ -95,13 +80,13 @@ static __device__ void store_scores(const cuda_pass &p, const item &it, int plac
 template <int DT>
 static __device__ __forceinline__ const uint16_t *page_at(const cuda_pass &p, int32_t id,
                                                           int lane) {
-    return p.cache.kv + (size_t)id * (2 * 16 * 16 * DT) + lane * 8;
+    return p.cache.kv + (size_t)id * page_elements(16 * DT) + lane * 8;
 }
 template <int DT>
 static __device__ __forceinline__ void load_tiles(const uint16_t *from, uint4 x[DT]) {
 #pragma unroll
     for (int d = 0; d < DT; d++)
-        x[d] = load_fragment(from + d * 256);
+        x[d] = load_once(from + d * 256);
 }
 
 template <int DT>
@@ -231,9 +216,6 @@ static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
-/* A multiple of 4. */
-CUDA_FN int part_floats(int group, int head) { return (group * (head + 2) + 3) / 4 * 4; }
-
 /* Queries of an item to shared memory, 16 bytes a thread, without waiting for them. */
 template <int DT, int GT>
 static __device__ __forceinline__ void copy_queries(const cuda_pass &p, const item &it,
@@ -248,7 +230,7 @@ static __device__ __forceinline__ void copy_queries(const cuda_pass &p, const it
 template <int DT>
 static __device__ void merge_item(const cuda_pass &p, const item &it, bool look, float *results,
                                   merging &merge, int *flag, const cuda_acts &acts) {
-    const int group = p.shape.group, size = part_floats(group, DT * 16);
+    const int group = p.shape.group, size = attend_part_floats(group, DT * 16);
     const parts warps = {results, size, WARPS, DT * 16, group};
     weigh(warps, merge, threadIdx.x / 32, threadIdx.x % 32);
     if (it.n_chunks == 1)
@@ -275,7 +257,7 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     uint2(*queries)[GT][DT][32] = (uint2(*)[GT][DT][32])memory; /* this one's, the next one's */
     float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int size = part_floats(p.shape.group, DT * 16);
+    const int size = attend_part_floats(p.shape.group, DT * 16);
     const bool early = p.early && layer > 0;
     pdl_launch();
     if (!early)
@@ -328,15 +310,11 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
 template <int DT, int GT, bool RANK>
 static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
                           cudaStream_t stream) {
-    static int multiprocessors = 0;
-    int device = 0;
     size_t shared = 2 * GT * DT * 32 * sizeof(uint2) +
-                    WARPS * (size_t)part_floats(p->shape.group, DT * 16) * sizeof(float);
-    if (!multiprocessors && cudaGetDevice(&device) == cudaSuccess)
-        cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+                    WARPS * (size_t)attend_part_floats(p->shape.group, DT * 16) * sizeof(float);
     /* no more blocks than there can be items: they would keep the next kernel out */
     long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
-    int blocks = multiprocessors * (DT <= 8 && GT == 1 ? 2 : 1);
+    int blocks = device_multiprocessors() * (DT <= 8 && GT == 1 ? 2 : 1);
     blocks = most < blocks ? (int)most : blocks;
     launch(k_attend<DT, GT, RANK>, dim3(blocks), dim3(THREADS), shared, stream, *p, layer, look,
            *acts);

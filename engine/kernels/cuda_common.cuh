@@ -118,6 +118,22 @@ template <typename... P, typename... A>
     }
 }
 
+/* An 8 x 8 matrix of bf16, one word a lane (row lane / 4, columns lane % 4 * 2 and the next). */
+[[maybe_unused]] static __device__ __forceinline__ uint32_t transpose(uint32_t x) {
+    uint32_t y;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* What other kernels have written, and this one reads once. */
+[[maybe_unused]] static __device__ __forceinline__ uint4 load_once(const void *p) {
+    uint4 x;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "l"(p));
+    return x;
+}
+
 /* --- reductions in a fixed order ------------------------------------------------------------ */
 
 [[maybe_unused]] static __device__ __forceinline__ float warp_sum(float x) {

@@ -153,14 +153,6 @@ void cuda_pack_random(uint16_t *data, size_t elements, float spread, uint64_t se
 
 /* --- the sweep ------------------------------------------------------------------------------ */
 
-static __device__ __forceinline__ uint4 load_once(const uint4 *p) {
-    uint4 x;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "l"(p));
-    return x;
-}
-
 /* A block takes stretches of SWEEP_LOADS * SWEEP_THREADS words of 16 bytes; its result only keeps
  * the loads alive. */
 static __global__ void __launch_bounds__(SWEEP_THREADS)

@@ -128,12 +128,6 @@ template <int DT, int NT> struct state {
     float out[NT][DT][4];
 };
 
-static __device__ __forceinline__ uint32_t transpose(uint32_t x) {
-    uint32_t y;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
-    return y;
-}
-
 template <int DT, int NT>
 static __device__ __forceinline__ void score_page(float s[NT][4], const uint16_t *page,
                                                   const uint2 (&q)[NT][DT]) {

@@ -137,7 +137,7 @@ static __device__ void widen_bounds(uint16_t *bounds, bool first, const float *k
 
 template <int CH>
 static __device__ void append(const rules_head &h, const rules_place &at, const prepared<CH> &x) {
-    uint16_t *page = h.cache.kv + (size_t)at.page * (2 * PAGE * CH);
+    uint16_t *page = h.cache.kv + (size_t)at.page * page_elements(CH);
     if (h.opens)
         write_page<CH>((uint4 *)page, x);
     else
@@ -182,17 +182,12 @@ static __device__ void store_ranks(const rules_head &h, rules_block &b, uint32_t
 
 /* --- what follows from bounds --------------------------------------------------------------- */
 
-static __device__ bool is_bound(int signal) {
-    return signal == SIGNAL_BOUND || signal == SIGNAL_SHARE;
-}
-
 template <int CH, int GT>
 static __device__ void follow_bounds(const cuda_pass &p, const rules_head &h, rules_shared *shared,
                                      const prepared<CH> &x, bound_softmax *soft) {
-    const bool selects = h.plan->select == UNIT_PAGE && is_bound(h.plan->by) &&
-                         h.layer >= h.plan->dense_layers && h.n_pages > h.budget / PAGE;
+    const bool selects = selects_pages(h) && signal_is_bound(h.plan->by);
     const bool observes =
-        h.plan->has_observe && h.plan->evict == UNIT_PAGE && is_bound(h.plan->observe);
+        h.plan->has_observe && h.plan->evict == UNIT_PAGE && signal_is_bound(h.plan->observe);
     if (!selects && !observes)
         return;
     __syncthreads();
