@@ -1,7 +1,7 @@
 /* What host and device of the CUDA backend share: structs passed to kernels by value, and the
  * launchers. C11 and CUDA C++. Every launcher only enqueues work on the stream; failures show in
- * cudaGetLastError and later calls (CUDA_CHECK in cuda.h). All pointers are device pointers unless
- * a comment says otherwise. How what they point to lies in memory: cuda_layout.h. */
+ * cudaGetLastError and later calls (CUDA_CHECK in cuda_check.h). All pointers are device pointers
+ * unless a comment says otherwise. How what they point to lies in memory: cuda_layout.h. */
 #pragma once
 
 #include <cuda_runtime_api.h>

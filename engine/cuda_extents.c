@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 
 void extents_init(struct extents *x, int64_t count) {
     *x = (struct extents){.n = 1, .room = 64};

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 
 /* Bytes of activations that a chunk of a pack may take, and rows of a pack at most (longer prompts
  * excepted): enough to keep the device busy. */
@@ -205,4 +205,10 @@ bool cuda_take_memory(struct cuda *b, const struct cuda_memory_plan *plan, struc
         at += cuda_aligned(plan->parts[i].bytes);
     }
     return true;
+}
+
+bool cuda_host_logits(struct cuda *b, struct err *e) {
+    size_t bytes = (size_t)b->padded * (size_t)cuda_config(b)->vocab * sizeof(float);
+    return b->host_logits ||
+           CUDA_CHECK(cudaHostAlloc((void **)&b->host_logits, bytes, cudaHostAllocDefault), e);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 #include "engine/cuda_info.h"
 
 static bool set_shape(struct cuda *b, struct err *e) {

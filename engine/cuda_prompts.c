@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 
 /* Prompts are fed when they are one to so many decoding rows, or have waited so many passes. */
 enum { SHARE = 16, PATIENCE = 32 };
@@ -198,16 +198,16 @@ static bool upload(const struct cuda *b, const struct pack *k, struct err *e) {
 }
 
 /* Rows [from, from + n) of the pack as a residual stream. */
-static struct cuda_stream_of_rows chunk_of(const struct cuda *b, int32_t from, int32_t n) {
+static struct cuda_residual chunk_of(const struct cuda *b, int32_t from, int32_t n) {
     struct cuda_acts acts = b->pack_acts;
     acts.data += (size_t)from * 64;
     int32_t bucket, rows = n <= CUDA_NARROW ? cuda_bucket(b, n - 1, &bucket)
                                             : cuda_round_up(n, CUDA_BLOCK_ROWS);
-    return (struct cuda_stream_of_rows){.acts = acts,
-                                        .x = b->pack_x + (size_t)from * cuda_config(b)->dim,
-                                        .squares = b->pack_squares + from,
-                                        .rows = rows,
-                                        .stride = b->pack_acts.rows};
+    return (struct cuda_residual){.acts = acts,
+                                  .x = b->pack_x + (size_t)from * cuda_config(b)->dim,
+                                  .squares = b->pack_squares + from,
+                                  .rows = rows,
+                                  .stride = b->pack_acts.rows};
 }
 
 static void feed_layer(const struct cuda *b, const struct cuda_prefill *f, int32_t layer,
@@ -215,7 +215,7 @@ static void feed_layer(const struct cuda *b, const struct cuda_prefill *f, int32
     const struct cuda_layer *w = &b->weights.layers[layer];
     for (int32_t from = 0; from < rows; from += b->chunk_rows) {
         int32_t n = rows - from < b->chunk_rows ? rows - from : b->chunk_rows;
-        struct cuda_stream_of_rows r = chunk_of(b, from, n);
+        struct cuda_residual r = chunk_of(b, from, n);
         cuda_qkv(b, layer, &r, b->chunk_qkv);
         cuda_prompt_append(f, b->chunk_qkv, from, n, w->q_norm, w->k_norm, b->stream);
         cuda_prompt_attend(f, b->chunk_qkv, from, n, &b->chunk_q, b->stream);

@@ -3,24 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 
 enum { PASSES = 12, WARM = 4 };
-
-struct cuda_marks {
-    cudaEvent_t *events; /* [room]; the first stands before the first kernel */
-    enum cuda_kernel *kernels;
-    int n, room;
-};
-
-void cuda_mark(const struct cuda *b, enum cuda_kernel kernel) {
-    struct cuda_marks *m = b->marks;
-    if (!m)
-        return;
-    CHECK(m->n < m->room);
-    m->kernels[m->n] = kernel;
-    cudaEventRecord(m->events[m->n++], b->stream);
-}
 
 static const char *const names[KERNELS] = {
     "begin", "qkv",     "prepare", "look+select", "attend", "observe",

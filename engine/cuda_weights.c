@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/pool.h"
-#include "engine/cuda.h"
+#include "engine/cuda_check.h"
 
 _Static_assert(DTYPE_F32 == 0 && DTYPE_F16 == 1 && DTYPE_BF16 == 2, "types of cuda_pack");
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/bf16.h"
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 #include "engine/rope.h"
 
 static void fill_rope(struct rig *rig, bool identity) {

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "engine/bf16.h"
-#include "engine/cuda.h"
+#include "engine/cuda_parts.h"
 #include "engine/kernels/cuda_rules.h"
 #include "engine/rope.h"
 #include "tests/cuda_rig.h"

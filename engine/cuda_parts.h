@@ -1,10 +1,13 @@
-/* The CUDA backend's state on the host: shared by its parts (cuda.c: passes, what they made of
- * whom; cuda_prompts.c: who joins, prefill; cuda_open.c, cuda_memory.c: opening; cuda_extents.c:
- * pieces of the pool; cuda_times.c: kernels alone), by nobody else. C only. */
+/* The CUDA backend's state on the host: shared by its parts (cuda.c: what passes made of whom;
+ * cuda_pass.c: what a pass enqueues; cuda_prompts.c: who joins, prefill; cuda_open.c,
+ * cuda_memory.c: opening; cuda_extents.c: pieces of the pool; cuda_times.c: kernels alone), by
+ * nobody else. C only.
+ */
 #pragma once
 
 #include "engine/backend.h"
 #include "engine/cache.h"
+#include "engine/cuda_check.h"
 #include "engine/cuda_device.h"
 #include "engine/cuda_glue.h"
 #include "engine/cuda_weights.h"
@@ -60,8 +63,12 @@ enum cuda_kernel {
     KERNEL_SAMPLE,
     KERNELS
 };
-struct cuda_marks; /* cuda_times.c: an event behind every kernel */
-void cuda_mark(const struct cuda *b, enum cuda_kernel kernel);
+/* An event behind every kernel, while kernels are timed. */
+struct cuda_marks {
+    cudaEvent_t *events; /* [room]; the first stands before the first kernel */
+    enum cuda_kernel *kernels;
+    int n, room;
+};
 
 /* A pass in flight. */
 struct cuda_flight {
@@ -125,14 +132,7 @@ struct cuda {
     struct cuda_join *joins;
 };
 
-/* Fills e with the call that failed, file and line. */
-bool cuda_check_at(cudaError_t code, const char *call, const char *file, int line, struct err *e);
-#define CUDA_CHECK(call, e) cuda_check_at((call), #call, __FILE__, __LINE__, (e))
-
 static inline const struct config *cuda_config(const struct cuda *b) { return &b->model->config; }
-/* Rows of a pass that has to reach row `highest`; its place among the buckets. */
-int32_t cuda_bucket(const struct cuda *b, int32_t highest, int32_t *index);
-
 static inline int32_t cuda_round_up(int64_t n, int32_t to) {
     return (int32_t)((n + to - 1) / to * to);
 }
@@ -158,29 +158,29 @@ bool cuda_plan_memory(struct cuda *b, struct cuda_memory_plan *plan, struct err 
 bool cuda_take_memory(struct cuda *b, const struct cuda_memory_plan *plan, struct err *e);
 /* Bytes of a page that count as a sequence's: positions and marks of live slots do not. */
 uint64_t cuda_page_cost(const struct cuda *b, struct page_needs needs);
+bool cuda_host_logits(struct cuda *b, struct err *e); /* makes host_logits */
 
-/* cuda.c */
-/* One product with the buffers of the session; inputs and outputs are the caller's. */
-struct cuda_product cuda_product_of(const struct cuda *b, const struct cuda_matrix *w,
-                                    const struct cuda_acts *acts, enum cuda_epilogue epilogue,
-                                    int32_t rows);
-/* Behind the o and down products of rows of a residual stream: adds to x, feeds acts_dim. */
-struct cuda_stream_of_rows {
+/* cuda_pass.c */
+/* Rows of a pass that has to reach row `highest`; its place among the buckets. */
+int32_t cuda_bucket(const struct cuda *b, int32_t highest, int32_t *index);
+/* Rows of a residual stream: the o and down products add to x, and leave acts and squares. */
+struct cuda_residual {
     struct cuda_acts acts; /* dim inputs */
     float *x, *squares;
     int32_t rows, stride;
 };
-void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_stream_of_rows *r, float *y);
+void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_residual *r, float *y);
 /* o, gate and up, down of a layer, after attention. */
-void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda_stream_of_rows *r,
+void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda_residual *r,
                           const struct cuda_acts *acts_q, const struct cuda_acts *acts_ffn);
 void cuda_head(const struct cuda *b, int32_t rows);
 void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n);
 /* Ends a pass: its reports go to the host's ring. */
 bool cuda_end_pass(struct cuda *b, int32_t n_rows, struct err *e);
-bool cuda_host_logits(struct cuda *b, struct err *e); /* makes host_logits */
-/* A decode pass of rows [0, rows), kernel by kernel. */
+/* A decode pass of rows [0, rows), kernel by kernel; and, up to row `highest`, as a graph. */
 void cuda_enqueue_pass(const struct cuda *b, int32_t rows, int flavour);
+bool cuda_launch_pass(struct cuda *b, int32_t highest, int flavour, struct err *e);
+void cuda_mark(const struct cuda *b, enum cuda_kernel kernel); /* behind it, if marks are set */
 /* Highest row that decodes, or -1; what kernels the rows need; whether one wants logits. */
 int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits);
 
