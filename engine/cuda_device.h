@@ -61,8 +61,8 @@ struct cuda_work {
     int32_t row;
     uint16_t chunk, n_chunks, pages; /* pages: that the row attends to in all its chunks; 0: the row
                                         has no such chunk where selections are in force */
-    uint16_t spare[1];
-    uint16_t flags;        /* CUDA_WORK_... */
+    uint16_t last;                   /* tokens in the last page; only where pages stand still */
+    uint16_t flags;                  /* CUDA_WORK_... */
     uint16_t dense_layers; /* where flags name a selection: layers below it attend to all */
 };
 enum {
@@ -70,7 +70,8 @@ enum {
     CUDA_WORK_CHOSEN = 2, /* selected tokens: p->chosen */
     CUDA_WORK_MASS = 4,   /* scores and softmax are wanted */
     CUDA_WORK_RANK = 8,
-    CUDA_WORK_STILL = 16, /* table and pages are as the pass before left them, but for the last */
+    CUDA_WORK_STILL = 16, /* all pages, table and all, are full and as the pass before left them,
+                             but for the last */
 };
 
 /* What a pass says of a row; the host reads it late. */
@@ -119,7 +120,7 @@ struct cuda_pass {
  * pages are not worth many merges; up to 128 every warp of a chunk has one page, read before its
  * turn. At most CUDA_PARTS chunks, of at most 128 pages. */
 CUDA_FN int32_t chunk_pages(int32_t wide, int32_t pages) {
-    int32_t each = wide ? 64 : pages <= 64 ? 16 : pages <= 128 ? 8 : pages <= 256 ? 16 : 64;
+    int32_t each = wide ? 64 : pages <= 64 ? 32 : pages <= 128 ? 8 : pages <= 256 ? 16 : 64;
     while (each * CUDA_PARTS < pages)
         each *= 2;
     return each;

@@ -1,5 +1,5 @@
 /* Attention of a decode pass. A block takes one chunk of a head's pages after the other; each of
- * its eight warps streams whole pages from memory to registers (16 bytes a lane and load) and
+ * its warps streams whole pages from memory to registers (16 bytes a lane and load) and
  * multiplies them on the matrix unit, all q heads of the group at once:
  *
  *     S[16 slots][8 heads] = K[16][d] q[d][8]     O[d][8] += V^T[d][16] P[16][8]
@@ -97,30 +97,34 @@ static __device__ __forceinline__ void load_page(const uint16_t *page, bool look
         load_tiles<DT>(page + DT * 256, v);
 }
 
-/* The first page of an item, before the kernels before have ended; false where it must wait. */
-template <int DT>
-static __device__ __forceinline__ bool load_still(const cuda_pass &p, int layer, const item &it,
-                                                  bool look, int warp, int lane, uint4 k[DT],
-                                                  uint4 v[DT]) {
-    if (!(it.flags & CUDA_WORK_STILL))
-        return false;
-    warp_pages pages;
-    load_ids(p, layer, it, warp, lane, &pages);
-    if (pages.n <= 0 || is_last_page(it, warp))
-        return false;
-    load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
-    return true;
+/* Page numbers of a block's first item, and the warp's first page: of what stands still before the
+ * kernels before have ended. Afterwards they have. */
+template <int DT, int WARPS>
+static __device__ __forceinline__ void load_first(const cuda_pass &p, int layer, const item &it,
+                                                  bool early, bool look, int warp, int lane,
+                                                  warp_pages *pages, uint4 k[DT], uint4 v[DT]) {
+    const bool still = early && it.flags & CUDA_WORK_STILL;
+    if (still)
+        load_ids<WARPS>(p, layer, it, warp, lane, pages);
+    const bool loads = still && pages->n > 0 && !is_last_page<WARPS>(it, warp);
+    if (loads)
+        load_page<DT>(page_at<DT>(p, pages->id_of(0), lane), look, k, v);
+    pdl_wait();
+    if (!still)
+        load_ids<WARPS>(p, layer, it, warp, lane, pages);
+    if (pages->n > 0 && !loads)
+        load_page<DT>(page_at<DT>(p, pages->id_of(0), lane), look, k, v);
 }
 
 /* k, v: keys and values of the first page, on their way; afterwards those of the first page of the
  * item ahead. A page's loads are issued as soon as the registers of the one before are free. */
-template <int DT, int GT, bool RANK>
+template <int DT, int GT, bool RANK, int WARPS>
 static __device__ __forceinline__ void
 attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT][32], int warp,
              int lane, const warp_pages &pages, const warp_pages &ahead, uint4 k[DT], uint4 v[DT],
              state<DT, GT> &w) {
     for (int i = 0; i < pages.n; i++) {
-        const int place = place_of(it, warp, i);
+        const int place = place_of<WARPS>(it, warp, i);
         const uint32_t live = pages.live_of(i);
         const bool more = i + 1 < pages.n, any = more || ahead.n > 0;
         const uint16_t *next = page_at<DT>(p, more ? pages.id_of(i + 1) : ahead.id_of(0), lane);
@@ -176,83 +180,114 @@ static __device__ void store_softmax(const cuda_pass &p, const item &it, const m
 }
 
 /* A head whose only chunk this is. */
+template <int WARPS>
 static __device__ void store_head(const cuda_pass &p, const item &it, bool look, const parts &from,
                                   const merging &m, const cuda_acts &acts) {
-    for (int e = 4 * threadIdx.x; e < from.group * from.head && !look; e += 4 * THREADS)
+    for (int e = 4 * threadIdx.x; e < from.group * from.head && !look; e += 128 * WARPS)
         store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
     store_softmax(p, it, m);
 }
 
 /* A head whose last chunk this is: most parts are on their way while they are weighed. */
+template <int WARPS>
 static __device__ void merge_head(const cuda_pass &p, const item &it, bool look, const parts &from,
                                   merging &m, const cuda_acts &acts) {
     const int first = 4 * threadIdx.x;
     float4 y[TOGETHER];
     load_parts(from, first, y);
-    weigh(from, m, threadIdx.x / 32, threadIdx.x % 32);
+    weigh<WARPS>(from, m, threadIdx.x / 32, threadIdx.x % 32);
     if (first < from.group * from.head && !look)
         store_dims(p, it, from.head, m, first, value_of(from, m, first, y), acts);
-    for (int e = first + 4 * THREADS; e < from.group * from.head && !look; e += 4 * THREADS)
+    for (int e = first + 128 * WARPS; e < from.group * from.head && !look; e += 128 * WARPS)
         store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
     store_softmax(p, it, m);
 }
 
-/* Whether this chunk is the last of its head to arrive: then all parts can be seen. */
-static __device__ bool is_last(const cuda_pass &p, const item &it, int *flag) {
+/* A chunk that the block has stored, but not yet said so: it says so while the next one is
+ * attended to, since an arrival takes as long as memory does. */
+struct waiting {
+    item chunk;
+    bool last; /* of its head to arrive */
+};
+
+/* Whether a chunk is the last of its head: then all parts can be seen. */
+static __device__ bool arrive(const cuda_pass &p, const item &it) {
+    int32_t *arrived = p.arrived + head_of(p, it), before;
+    asm volatile("atom.add.acq_rel.gpu.global.s32 %0, [%1], 1;"
+                 : "=r"(before)
+                 : "l"(arrived)
+                 : "memory");
+    const bool last = before + 1 == it.n_chunks;
+    if (last)
+        *arrived = 0;
+    return last;
+}
+
+/* Ends in a barrier. Called, so that it takes no registers of what streams. */
+template <int DT, int WARPS>
+static __device__ __noinline__ void merge_waiting(const cuda_pass &p, const waiting &w, bool look,
+                                                  merging &merge, const cuda_acts &acts) {
+    const int group = p.shape.group, size = attend_part_floats(group, DT * 16);
+    const float *all = p.part + head_of(p, w.chunk) * p.max_chunks * size;
+    if (w.last)
+        merge_head<WARPS>(p, w.chunk, look, {all, size, w.chunk.n_chunks, DT * 16, group}, merge,
+                          acts);
     __syncthreads();
-    if (threadIdx.x == 0) {
-        int32_t *arrived = p.arrived + head_of(p, it), before;
-        asm volatile("atom.add.acq_rel.gpu.global.s32 %0, [%1], 1;"
-                     : "=r"(before)
-                     : "l"(arrived)
-                     : "memory");
-        *flag = before + 1 == it.n_chunks;
-        if (*flag)
-            *arrived = 0;
-    }
+}
+
+/* Of a block's last chunk. */
+template <int DT, int WARPS>
+static __device__ void arrive_last(const cuda_pass &p, waiting &w, bool look, merging &merge,
+                                   const cuda_acts &acts) {
     __syncthreads();
-    return *flag;
+    if (threadIdx.x == 0)
+        w.last = arrive(p, w.chunk);
+    __syncthreads();
+    merge_waiting<DT, WARPS>(p, w, look, merge, acts);
 }
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
 /* Queries of an item to shared memory, 16 bytes a thread, without waiting for them. */
-template <int DT, int GT>
+template <int DT, int GT, int WARPS>
 static __device__ __forceinline__ void copy_queries(const cuda_pass &p, const item &it,
                                                     uint2 (*q)[DT][32]) {
     enum { WORDS = GT * DT * 16 };
     const uint4 *from = (const uint4 *)p.q + head_of(p, it) * WORDS;
-    for (int i = threadIdx.x; i < WORDS; i += THREADS)
+    for (int i = threadIdx.x; i < WORDS; i += 32 * WARPS)
         copy_word((uint4 *)q + i, from + i);
 }
 
-/* What the warps of a block have found of an item becomes outputs, or a part of them. */
-template <int DT>
-static __device__ void merge_item(const cuda_pass &p, const item &it, bool look, float *results,
-                                  merging &merge, int *flag, const cuda_acts &acts) {
+/* What the warps of a block have found of an item becomes outputs, or a part of them, which waits
+ * in place of the one that did. Returns whether one does. */
+template <int DT, int WARPS>
+static __device__ bool merge_item(const cuda_pass &p, const item &it, bool look, float *results,
+                                  merging &merge, waiting &w, bool waits, const cuda_acts &acts) {
     const int group = p.shape.group, size = attend_part_floats(group, DT * 16);
     const parts warps = {results, size, WARPS, DT * 16, group};
-    weigh(warps, merge, threadIdx.x / 32, threadIdx.x % 32);
-    if (it.n_chunks == 1)
-        return store_head(p, it, look, warps, merge, acts);
-    float *all = p.part + head_of(p, it) * p.max_chunks * size;
-    store_chunk(warps, merge, all + (size_t)it.chunk * size);
-    if (!is_last(p, it, flag))
-        return;
-    const parts chunks = {all, size, it.n_chunks, DT * 16, group};
-    merge_head(p, it, look, chunks, merge, acts);
+    if (waits)
+        merge_waiting<DT, WARPS>(p, w, look, merge, acts);
+    weigh<WARPS>(warps, merge, threadIdx.x / 32, threadIdx.x % 32);
+    if (it.n_chunks == 1) {
+        store_head<WARPS>(p, it, look, warps, merge, acts);
+        return false;
+    }
+    store_chunk<WARPS>(warps, merge, p.part + (head_of(p, it) * p.max_chunks + it.chunk) * size);
+    if (threadIdx.x == 0)
+        w.chunk = it;
+    return true;
 }
 
 /* Items overlap: while the pages of one are multiplied, the next one's page numbers and queries
  * arrive, and the one behind it is read; the next one's first page is on its way before the warps
  * merge what they have. */
-template <int DT, int GT, bool RANK>
-__global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
+template <int DT, int GT, bool RANK, int WARPS>
+__global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WARPS)
     k_attend(const __grid_constant__ cuda_pass p, int layer, bool look,
              const __grid_constant__ cuda_acts acts) {
     extern __shared__ __align__(16) char memory[];
-    __shared__ int flag;
     __shared__ merging merge;
+    __shared__ waiting wait;
     __shared__ item items[3]; /* this one, the next, the one behind it */
     uint2(*queries)[GT][DT][32] = (uint2(*)[GT][DT][32])memory; /* this one's, the next one's */
     float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
@@ -271,53 +306,60 @@ __global__ void __launch_bounds__(THREADS, DT <= 8 && GT == 1 ? 2 : 1)
     __syncthreads();
     uint4 k[DT], v[DT];
     warp_pages pages;
-    const bool loaded = early && load_still<DT>(p, layer, items[0], look, warp, lane, k, v);
-    pdl_wait();
-    load_ids(p, layer, items[0], warp, lane, &pages);
-    copy_queries<DT, GT>(p, items[0], queries[0]);
-    if (pages.n > 0 && !loaded)
-        load_page<DT>(page_at<DT>(p, pages.id_of(0), lane), look, k, v);
-    load_live(p, items[0], warp, lane, &pages);
+    load_first<DT, WARPS>(p, layer, items[0], early, look, warp, lane, &pages, k, v);
+    copy_queries<DT, GT, WARPS>(p, items[0], queries[0]);
+    load_live<WARPS>(p, items[0], warp, lane, &pages);
+    bool waits = false;
     for (int i = blockIdx.x, turn = 0, place = 0; i < n; i += gridDim.x, turn ^= 1) {
         const item &it = items[place], &next = items[(place + 1) % 3];
         warp_pages ahead;
         copy_wait();
         __syncthreads(); /* queries are there; the last item's results have been read */
-        load_ids(p, layer, next, warp, lane, &ahead);
+        load_ids<WARPS>(p, layer, next, warp, lane, &ahead);
         if (next.pages)
-            copy_queries<DT, GT>(p, next, queries[turn ^ 1]);
+            copy_queries<DT, GT, WARPS>(p, next, queries[turn ^ 1]);
         if (threadIdx.x == 0)
             items[(place + 2) % 3] = item_of(p, layer, look, list, i + 2 * (int)gridDim.x, n);
-        state<DT, GT> w;
-        memset(&w, 0, sizeof w);
-#pragma unroll
-        for (int t = 0; t < GT; t++)
-            w.max[t][0] = w.max[t][1] = -CUDART_INF_F;
-        attend_pages<DT, GT, RANK>(p, it, look, queries[turn], warp, lane, pages, ahead, k, v, w);
+        const bool arrives = waits && it.pages && threadIdx.x == 0;
+        const bool last = arrives && arrive(p, wait.chunk);
+        state<DT, GT> w = no_state<DT, GT>();
+        attend_pages<DT, GT, RANK, WARPS>(p, it, look, queries[turn], warp, lane, pages, ahead, k,
+                                          v, w);
         if (pages.n <= 0 && ahead.n > 0)
             load_page<DT>(page_at<DT>(p, ahead.id_of(0), lane), look, k, v);
-        load_live(p, next, warp, lane, &ahead);
+        load_live<WARPS>(p, next, warp, lane, &ahead);
         if (it.pages) {
             store_warp<DT, GT>(w, results + warp * size, p.shape.group, lane);
+            if (arrives)
+                wait.last = last;
             __syncthreads();
-            merge_item<DT>(p, it, look, results, merge, &flag, acts);
+            waits = merge_item<DT, WARPS>(p, it, look, results, merge, wait, waits, acts);
         }
         pages = ahead;
         place = (place + 1) % 3;
     }
+    if (waits)
+        arrive_last<DT, WARPS>(p, wait, look, merge, acts);
 }
 
-template <int DT, int GT, bool RANK>
+template <int DT, int GT, bool RANK, int WARPS>
 static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
                           cudaStream_t stream) {
     size_t shared = 2 * GT * DT * 32 * sizeof(uint2) +
                     WARPS * (size_t)attend_part_floats(p->shape.group, DT * 16) * sizeof(float);
     /* no more blocks than there can be items: they would keep the next kernel out */
     long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
-    int blocks = device_multiprocessors() * (DT <= 8 && GT == 1 ? 2 : 1);
+    int blocks = device_multiprocessors() * (DT <= 8 && GT == 1 ? 16 : 8) / WARPS;
     blocks = most < blocks ? (int)most : blocks;
-    launch(k_attend<DT, GT, RANK>, dim3(blocks), dim3(THREADS), shared, stream, *p, layer, look,
-           *acts);
+    launch(k_attend<DT, GT, RANK, WARPS>, dim3(blocks), dim3(32 * WARPS), shared, stream, *p, layer,
+           look, *acts);
+}
+
+template <int DT, int GT, bool RANK>
+static void attend_by_width(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
+                            cudaStream_t stream) {
+    (p->wide ? launch_attend<DT, GT, RANK, 4> : launch_attend<DT, GT, RANK, 8>)(p, layer, look,
+                                                                                acts, stream);
 }
 
 template <int GT, bool RANK>
@@ -325,13 +367,13 @@ static void attend_by_head(const cuda_pass *p, int layer, bool look, const cuda_
                            cudaStream_t stream) {
     switch (p->shape.cache_head) {
     case 32:
-        return launch_attend<2, GT, RANK>(p, layer, look, acts, stream);
+        return attend_by_width<2, GT, RANK>(p, layer, look, acts, stream);
     case 64:
-        return launch_attend<4, GT, RANK>(p, layer, look, acts, stream);
+        return attend_by_width<4, GT, RANK>(p, layer, look, acts, stream);
     case 128:
-        return launch_attend<8, GT, RANK>(p, layer, look, acts, stream);
+        return attend_by_width<8, GT, RANK>(p, layer, look, acts, stream);
     default:
-        return launch_attend<16, GT, RANK>(p, layer, look, acts, stream);
+        return attend_by_width<16, GT, RANK>(p, layer, look, acts, stream);
     }
 }
 

@@ -7,7 +7,7 @@
 /* One (row, KV head, chunk) of `pages` pages in all. Chunks take turns with WARPS pages each:
  * blocks that run side by side then read side by side, which memory answers faster. */
 struct item {
-    int row, kv, chunk, n_chunks, pages, flags;
+    int row, kv, chunk, n_chunks, pages, last, flags;
 };
 
 static __device__ __forceinline__ size_t head_of(const cuda_pass &p, const item &it) {
@@ -44,7 +44,7 @@ static __device__ item item_of(const cuda_pass &p, int layer, bool look, int lis
         const uint4 entry = __ldcg((const uint4 *)from);
         memcpy(&w, &entry, sizeof w);
     }
-    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.pages, w.flags};
+    item it = {w.row, i % p.shape.n_kv_heads, w.chunk, w.n_chunks, w.pages, w.last, w.flags};
     if (list && i < n)
         fit_item(p, layer, look, w, &it);
     return it;
@@ -58,27 +58,34 @@ struct warp_pages {
     __device__ __forceinline__ int32_t id_of(int i) const { return __shfl_sync(~0u, id, i); }
     __device__ __forceinline__ uint32_t live_of(int i) const { return __shfl_sync(~0u, live, i); }
 };
+template <int WARPS>
 static __device__ __forceinline__ int place_of(const item &it, int warp, int i) {
     return (i * it.n_chunks + it.chunk) * WARPS + warp;
 }
+template <int WARPS>
 static __device__ __forceinline__ void load_ids(const cuda_pass &p, int layer, const item &it,
                                                 int warp, int lane, warp_pages *w) {
     const int turn = it.n_chunks * WARPS;
-    w->n = it.pages ? max(0, (it.pages - place_of(it, warp, 0) + turn - 1) / turn) : 0;
+    w->n = it.pages ? max(0, (it.pages - place_of<WARPS>(it, warp, 0) + turn - 1) / turn) : 0;
     w->id = 0, w->live = 0;
     if (lane < w->n)
-        w->id = __ldcg(ids_of(p, layer, it) + place_of(it, warp, lane));
+        w->id = __ldcg(ids_of(p, layer, it) + place_of<WARPS>(it, warp, lane));
 }
+template <int WARPS>
 static __device__ __forceinline__ void load_live(const cuda_pass &p, const item &it, int warp,
                                                  int lane, warp_pages *w) {
-    if (lane < w->n) {
+    if (lane >= w->n)
+        return;
+    const int place = place_of<WARPS>(it, warp, lane), full = (1 << PAGE) - 1;
+    if (it.flags & CUDA_WORK_STILL)
+        w->live = place + 1 < it.pages ? full : full >> (PAGE - it.last);
+    else
         w->live = __ldcg(p.cache.live + w->id);
-        if (it.flags & CUDA_WORK_CHOSEN)
-            w->live &= __ldcg(p.chosen + head_of(p, it) * p.cache.room + place_of(it, warp, lane));
-    }
+    if (it.flags & CUDA_WORK_CHOSEN)
+        w->live &= __ldcg(p.chosen + head_of(p, it) * p.cache.room + place);
 }
 
 /* Whether the warp's first page is the one that the pass writes to. */
-static __device__ __forceinline__ bool is_last_page(const item &it, int warp) {
-    return place_of(it, warp, 0) + 1 == it.pages;
+template <int WARPS> static __device__ __forceinline__ bool is_last_page(const item &it, int warp) {
+    return place_of<WARPS>(it, warp, 0) + 1 == it.pages;
 }

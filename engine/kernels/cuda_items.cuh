@@ -184,25 +184,45 @@ template <int FR, int NT> struct sums {
             x[j + 2] = load_residual(p, o.high, first + row_of(t, j));
         }
     }
-    __device__ void finish_tile(const cuda_product &p, const outputs &o, int f, int first, int t,
-                                const float *rms, const float v[4], const float x[4]) const {
+    __device__ void finish_residual(const cuda_product &p, const outputs &o, int f, int row,
+                                    const float v[4], const float x[4]) const {
+        float low[2], high[2];
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-            const int in_block = row_of(t, j), row = first + in_block;
-            if (p.epilogue == CUDA_RESIDUAL) {
-                float square = store_residual(p, o.low, row, x[j], v[j]) +
-                               store_residual(p, o.high, row, x[j + 2], v[j + 2]);
-                for (int k = 16; k >= 4; k /= 2)
-                    square += __shfl_xor_sync(~0u, square, k);
-                if (lane / 4 == 0)
-                    p.squares_out[(size_t)f * p.acts_out.rows + row] = square;
-            } else if (p.epilogue == CUDA_SWIGLU) {
-                store_swiglu(p, o.low, row, v[j], v[j + 2], rms[in_block]);
-            } else {
-                store_normed(p, o.low, row, v[j], rms[in_block]);
-                store_normed(p, o.high, row, v[j + 2], rms[in_block]);
-            }
+            low[j] = add_residual(p, o.low, row + j, x[j], v[j]);
+            high[j] = add_residual(p, o.high, row + j, x[j + 2], v[j + 2]);
+            float square = square_of(low[j]) + square_of(high[j]);
+            for (int k = 16; k >= 4; k /= 2)
+                square += __shfl_xor_sync(~0u, square, k);
+            if (lane / 4 == 0)
+                p.squares_out[(size_t)f * p.acts_out.rows + row + j] = square;
+            low[j] *= o.low.factor, high[j] *= o.high.factor;
         }
+        store_words(p, o.low, row, low);
+        store_words(p, o.high, row, high);
+    }
+    /* rms, x: of this tile. */
+    __device__ void finish_tile(const cuda_product &p, const outputs &o, int f, int first, int t,
+                                const float rms[2], const float v[4], const float x[4]) const {
+        const int row = first + row_of(t, 0);
+        if (p.epilogue == CUDA_RESIDUAL)
+            return finish_residual(p, o, f, row, v, x);
+        if (p.epilogue == CUDA_SWIGLU) {
+            const float y[2] = {swiglu(v[0], v[2], rms[0]), swiglu(v[1], v[3], rms[1])};
+            return store_words(p, o.low, row, y);
+        }
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            store_normed(p, o.low, row + j, v[j], rms[j]);
+            store_normed(p, o.high, row + j, v[j + 2], rms[j]);
+        }
+    }
+    /* What is read beside the sums: before anything is stored, so that reads go out together. */
+    __device__ void load_beside(const cuda_product &p, const outputs &o, int first, int t,
+                                const float *rms, float factor[2], float x[4]) const {
+        if (p.epilogue == CUDA_RESIDUAL)
+            return load_tile(p, o, first, t, x);
+        factor[0] = rms[row_of(t, 0)], factor[1] = rms[row_of(t, 1)];
     }
     /* A whole item, from total. rms: of the row block's rows. */
     __device__ void finish(const cuda_product &p, const place &at, const float *rms, int rows) {
@@ -215,14 +235,13 @@ template <int FR, int NT> struct sums {
             const outputs o = outputs_of(p, f);
 #pragma unroll
             for (int t = 0; t < NT; t += BATCH) {
-                float x[BATCH][4] = {};
-                if (p.epilogue == CUDA_RESIDUAL)
-#pragma unroll
-                    for (int k = 0; k < BATCH; k++)
-                        load_tile(p, o, first, t + k, x[k]);
+                float x[BATCH][4] = {}, factor[BATCH][2] = {};
 #pragma unroll
                 for (int k = 0; k < BATCH; k++)
-                    finish_tile(p, o, f, first, t + k, rms, total[i][t + k], x[k]);
+                    load_beside(p, o, first, t + k, rms, factor[k], x[k]);
+#pragma unroll
+                for (int k = 0; k < BATCH; k++)
+                    finish_tile(p, o, f, first, t + k, factor[k], total[i][t + k], x[k]);
             }
         }
     }
@@ -237,16 +256,15 @@ template <int FR, int NT> struct sums {
                 break;
             const outputs o = outputs_of(p, f);
             float4 y[CUDA_SEGMENTS];
-            float x[4] = {}, v[4] = {};
+            float x[4] = {}, v[4] = {}, factor[2] = {};
 #pragma unroll
             for (int k = 0; k < CUDA_SEGMENTS; k++)
                 y[k] = __ldcg(part(p, at.cut, k, e));
-            if (p.epilogue == CUDA_RESIDUAL)
-                load_tile(p, o, first, t, x);
+            load_beside(p, o, first, t, rms, factor, x);
 #pragma unroll
             for (int k = 0; k < CUDA_SEGMENTS; k++)
                 v[0] += y[k].x, v[1] += y[k].y, v[2] += y[k].z, v[3] += y[k].w;
-            finish_tile(p, o, f, first, t, rms, v, x);
+            finish_tile(p, o, f, first, t, factor, v, x);
         }
         leave_parts(p, at.cut);
     }

@@ -4,7 +4,7 @@
 
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { WARPS = 8, THREADS = 32 * WARPS, TOGETHER = 8 };
+enum { TOGETHER = 8 };
 
 /* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
  * next of each tile, and the rows l / 4 and l / 4 + 8. */
@@ -12,6 +12,15 @@ template <int DT, int GT> struct state {
     float max[GT][2], sum[GT][2]; /* sum: of this lane's rows only */
     float out[GT][DT][4];
 };
+
+template <int DT, int GT> static __device__ __forceinline__ state<DT, GT> no_state() {
+    state<DT, GT> w;
+    memset(&w, 0, sizeof w);
+#pragma unroll
+    for (int t = 0; t < GT; t++)
+        w.max[t][0] = w.max[t][1] = -CUDART_INF_F;
+    return w;
+}
 
 /* Partial results as they lie in shared memory (one of each warp) and in p.part (one of each
  * chunk): [group][cache_head] of O, then the largest score and the sum of each head. */
@@ -27,6 +36,7 @@ struct merging {
 };
 
 /* One warp per head weighs the parts; the order of the sum is that of the parts' numbers. */
+template <int WARPS>
 static __device__ void weigh(const parts &from, merging &m, int warp, int lane) {
     for (int h = warp; h < from.group; h += WARPS) {
         float most[2], sum[2];
@@ -68,7 +78,7 @@ static __device__ __forceinline__ void add_part(float4 &x, float weight, const f
 static __device__ __forceinline__ float4 value_from(const parts &from, const merging &m, int e,
                                                     int first, float4 x) {
     const int h = e / from.head;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = first; i < from.n; i++)
         add_part(x, m.weight[i][h], *(const float4 *)(from.data + (size_t)i * from.stride + e));
     return x;
@@ -87,8 +97,9 @@ static __device__ __forceinline__ float4 value_of(const parts &from, const mergi
     return value_from(from, m, e, TOGETHER, x);
 }
 
+template <int WARPS>
 static __device__ void store_chunk(const parts &from, const merging &m, float *out) {
-    for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 4 * THREADS)
+    for (int e = 4 * threadIdx.x; e < from.group * from.head; e += 128 * WARPS)
         *(float4 *)(out + e) = value_of(from, m, e);
     if ((int)threadIdx.x < from.group) {
         out[from.group * from.head + 2 * threadIdx.x] = m.most[threadIdx.x];

@@ -21,11 +21,22 @@ struct rules_head {
     uint64_t key;
 };
 
-/* Fills *h; ends in a barrier. */
+static __device__ __forceinline__ cuda_row fresh_row(const cuda_row *from) {
+    cuda_row r;
+    uint2 words[sizeof r / sizeof(uint2)];
+#pragma unroll
+    for (size_t i = 0; i < sizeof r / sizeof(uint2); i++)
+        words[i] = __ldcg((const uint2 *)from + i);
+    memcpy(&r, words, sizeof r);
+    return r;
+}
+
+/* Fills *h; ends in a barrier. Like all up to an append it may run while kernels before still do:
+ * it reads past the L1 cache. */
 [[maybe_unused]] static __device__ void rules_head_of(const cuda_pass &p, int row, int layer,
                                                       int kv, rules_head *h) {
     if (threadIdx.x == 0) {
-        const cuda_row r = p.rows[row];
+        const cuda_row r = fresh_row(p.rows + row);
         const cuda_plan *plan = p.plans + r.plan;
         h->cache = p.cache, h->plan = plan;
         h->table = table_of(p.cache, p.shape, row, layer, kv);
@@ -96,26 +107,29 @@ static __device__ void evict_token(const rules_head &h, rules_block &b) {
     int victim = 0;
 #pragma unroll 1
     for (int i = threadIdx.x; i < h.n_pages * PAGE; i += RULES_THREADS) {
-        int32_t page = h.table[i / PAGE], at = page * PAGE + i % PAGE, position = c.position[at];
-        float column = h.plan->slot_columns ? c.slot_column[at] : 0;
-        bool live = c.live[page] >> i % PAGE & 1;
+        int32_t page = __ldcg(h.table + i / PAGE), at = page * PAGE + i % PAGE;
+        int32_t position = __ldcg(c.position + at);
+        float column = h.plan->slot_columns ? __ldcg(c.slot_column + at) : 0;
+        bool live = __ldcg(c.live + page) >> i % PAGE & 1;
         if (!live || position < loose || position >= recent)
             continue;
         uint64_t rank = victim_rank(h, position, column);
         if (rank < best)
             best = rank, victim = i;
     }
-    if (rules_least(b, best))
-        c.live[h.table[victim / PAGE]] &= ~(1u << victim % PAGE);
+    if (rules_least(b, best)) {
+        uint32_t *live = c.live + __ldcg(h.table + victim / PAGE);
+        *live = __ldcg(live) & ~(1u << victim % PAGE);
+    }
     __syncthreads();
 }
 
 /* The table closes up; the freed page comes behind the others, as the one that is opened next. */
 static __device__ void move_to_end(const rules_head &h, int victim) {
-    int32_t freed = h.table[victim];
+    int32_t freed = __ldcg(h.table + victim);
     for (int from = victim; from < h.n_pages; from += RULES_THREADS) {
         int i = from + (int)threadIdx.x;
-        int32_t page = i < h.n_pages - 1 ? h.table[i + 1] : freed;
+        int32_t page = i < h.n_pages - 1 ? __ldcg(h.table + i + 1) : freed;
         __syncthreads();
         if (i < h.n_pages)
             h.table[i] = page;
@@ -132,10 +146,11 @@ static __device__ void evict_page(const rules_head &h, rules_block &b) {
     int victim = 0;
 #pragma unroll 1
     for (int i = threadIdx.x; i < h.n_pages; i += RULES_THREADS) {
-        int32_t page = h.table[i], start = c.position[page * PAGE];
+        int32_t page = __ldcg(h.table + i), start = __ldcg(c.position + page * PAGE);
         if (start < loose || start + PAGE - 1 >= recent)
             continue;
-        uint64_t rank = victim_rank(h, start, h.plan->page_column ? c.page_column[page] : 0);
+        float column = h.plan->page_column ? __ldcg(c.page_column + page) : 0;
+        uint64_t rank = victim_rank(h, start, column);
         if (rank < best)
             best = rank, victim = i;
     }
@@ -165,10 +180,10 @@ struct rules_place {
 [[maybe_unused]] static __device__ rules_place rules_find_place(const rules_head &h) {
     int lane = threadIdx.x % 32, newest = h.n_pages - 1;
     if (h.opens)
-        return {h.table[newest], 0, 0};
+        return {__ldcg(h.table + newest), 0, 0};
     for (int top = newest; top >= 0; top -= 32) {
-        int32_t page = h.table[max(top - lane, 0)];
-        uint32_t live = top >= lane ? h.cache.live[page] : ALL_SLOTS;
+        int32_t page = __ldcg(h.table + max(top - lane, 0));
+        uint32_t live = top >= lane ? __ldcg(h.cache.live + page) : ALL_SLOTS;
         uint32_t found = __ballot_sync(~0u, live != ALL_SLOTS);
         if (!found)
             continue;

@@ -221,18 +221,21 @@ __global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
     __shared__ rules_shared shared;
     __shared__ rules_head h;
     __shared__ bound_softmax soft[2 * GT * RULES_THREADS];
+    const bool early = p.early && layer > 0;
     pdl_launch();
-    pdl_wait();
+    if (!early)
+        pdl_wait();
     const int row = blockIdx.x / p.shape.n_kv_heads, kv = blockIdx.x % p.shape.n_kv_heads;
-    if (!p.rows[row].active)
-        return;
+    if (!__ldcg(&p.rows[row].active))
+        return pdl_wait();
     rules_head_of(p, row, layer, kv, &h);
     const prepared<CH> x = prepared_at<CH, GT>(memory, p.shape.group, p.cache.room);
     rules_block b = {&shared, 0};
-    load_vectors<CH>(p, h, q_norm, k_norm, x);
     if (h.evicts)
         rules_evict(h, b);
     const rules_place at = rules_find_place(h);
+    pdl_wait(); /* for q, k, v: nothing before needs more than the layer's last pass has left */
+    load_vectors<CH>(p, h, q_norm, k_norm, x);
     __syncthreads();
     append<CH>(h, at, x);
     store_queries<CH, GT>(p, h, x.q);
