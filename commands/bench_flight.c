@@ -102,14 +102,17 @@ static bool join(struct bench_flight *f, struct err *e) {
     return true;
 }
 
-struct bench_flight *bench_flight_open(const struct bench_point *point, struct err *e) {
+bool bench_flight_check(const struct bench_point *point, struct err *e) {
     int least = BENCH_PROMPT + 1 + BENCH_WARM + bench_half(point) + point->spread;
     int most = point->model->config.max_positions;
-    if (point->context < least || total_of(point) > most) {
-        err_set(e, EXIT_USAGE, "context %d: expected %d to %d", point->context, least,
-                most - bench_half(point) - SLACK);
+    return (point->context >= least && total_of(point) <= most) ||
+           err_set(e, EXIT_USAGE, "context %d: expected %d to %d on %s", point->context, least,
+                   most - (total_of(point) - point->context), point->model->path);
+}
+
+struct bench_flight *bench_flight_open(const struct bench_point *point, struct err *e) {
+    if (!bench_flight_check(point, e))
         return NULL;
-    }
     struct session_params params = {.backend = point->backend,
                                     .precision = PRECISION_BF16,
                                     .width = point->batch,

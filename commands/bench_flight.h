@@ -32,6 +32,9 @@ struct bench_reading {
 
 struct bench_flight;
 
+/* Whether the model has the positions that the point takes (EXIT_USAGE where not). */
+bool bench_flight_check(const struct bench_point *point, struct err *e);
+
 /* Opens the session and lets all rows join, with prompts of BENCH_PROMPT random ids. NULL on error;
  * EXIT_ENV where the device's memory is too small. */
 struct bench_flight *bench_flight_open(const struct bench_point *point, struct err *e);

@@ -23,6 +23,7 @@
     "llama-8b (random weights), embedded. --suite measures the table of targets, --growth step\n" \
     "time and memory against decoded tokens"
 #define REFERENCE COMMON_RESULTS "/reference/"
+enum { LEAST_WINDOWS = 4, WINDOWS = 8, MOST_WINDOWS = 64 };
 
 struct gpu {
     struct option_list shapes, policies, cases;
@@ -41,8 +42,8 @@ static const struct option table[] = {
      "2048,8192: tokens of a sequence (default 2048; with --growth 2048 to 32768)"},
     {"policy", OPTION_LIST, offsetof(struct gpu, policies), 0, 0, 0, NULL,
      "P: cache policy, may be given several times (default full; with --growth five)"},
-    {"windows", OPTION_INT, offsetof(struct gpu, windows), 8, 4, 64, NULL,
-     "measured windows of 50 steps, after 20 steps"},
+    {"windows", OPTION_INT, offsetof(struct gpu, windows), 0, 0, MOST_WINDOWS, NULL,
+     "measured windows of 50 steps, after 20 steps, 4 or more; 0 takes 8"},
     {"kernels", OPTION_BOOL, offsetof(struct gpu, kernels), 0, 0, 1, NULL,
      "times each kernel of a step alone"},
     {"suite", OPTION_BOOL, offsetof(struct gpu, suite), 0, 0, 1, NULL,
@@ -75,8 +76,10 @@ struct result {
 
 struct run {
     const struct gpu *gpu;
-    struct bench_device device;
+    const struct option_list *shapes, *policies;
     struct bench_numbers batches, contexts;
+    int windows;
+    struct bench_device device;
     struct result *results;
     int n_results, failed;
 };
@@ -223,7 +226,7 @@ static void measure_point(struct run *r, const char *shape, const char *policy, 
     struct bench_kernels kernels = {0};
     struct plan plan;
     struct err e = {0};
-    x->step = (struct bench_step){shape, policy, batch, context, 0, (int)r->gpu->windows};
+    x->step = (struct bench_step){shape, policy, batch, context, 0, r->windows};
     x->overhead = NAN;
     CHECK(policy_parse(policy, &plan, &e)); /* as before */
     bench_policy_name(&plan, x->policy, sizeof x->policy);
@@ -244,10 +247,8 @@ static void measure_point(struct run *r, const char *shape, const char *policy, 
 }
 
 static int measure_points(struct run *r) {
-    static const struct option_list shape = {1, {"qwen2.5-7b"}}, full = {1, {"full"}};
     const struct gpu *g = r->gpu;
-    const struct option_list *shapes = g->shapes.count ? &g->shapes : &shape;
-    const struct option_list *policies = g->policies.count ? &g->policies : &full;
+    const struct option_list *shapes = r->shapes, *policies = r->policies;
     r->results = must_zalloc(
         (size_t)(shapes->count * policies->count * r->batches.count * r->contexts.count),
         sizeof *r->results);
@@ -270,98 +271,126 @@ static bool measure_step(const struct bench_step *step, struct bench_reading *ou
     return bench_measure_step(step, out, NULL, e);
 }
 
-static int run_suite(const struct run *r, struct err *e) {
-    const struct bench_suite suite = {.device = &r->device,
-                                      .only = &r->gpu->cases,
-                                      .peers = r->gpu->peers,
-                                      .out = r->gpu->out ? r->gpu->out : REFERENCE "gpu_bench.csv",
-                                      .table = stdout,
-                                      .measure = measure_step,
-                                      .sweep = bench_sweep};
-    describe(&r->device, stdout);
-    return bench_suite_run(&suite, e);
+static struct bench_suite suite_of(const struct run *r) {
+    return (struct bench_suite){.device = &r->device,
+                                .only = &r->gpu->cases,
+                                .peers = r->gpu->peers,
+                                .out = r->gpu->out ? r->gpu->out : REFERENCE "gpu_bench.csv",
+                                .table = stdout,
+                                .measure = measure_step,
+                                .sweep = bench_sweep};
 }
 
-static int run_growth(const struct run *r, struct err *e) {
-    static const struct option_list five = {5,
-                                            {"full", "raas:budget=1024", "streaming:budget=1024",
-                                             "quest:budget=1024", "h2o:budget=1024"}};
-    const struct gpu *g = r->gpu;
-    if (g->shapes.count > 1 || r->batches.count > 1)
-        return err_set(e, EXIT_USAGE, "--growth: expected one --shape and one --batch"), e->code;
-    const struct bench_growth growth = {.device = &r->device,
-                                        .shape =
-                                            g->shapes.count ? g->shapes.items[0] : "qwen2.5-1.5b",
-                                        .policies = g->policies.count ? &g->policies : &five,
-                                        .marks = r->contexts,
-                                        .batch = r->batches.items[0],
-                                        .jump = g->jump,
-                                        .out = g->out ? g->out : REFERENCE "gpu_growth.csv",
-                                        .table = stdout};
-    describe(&r->device, stdout);
-    return bench_growth_run(&growth, e);
+static struct bench_growth growth_of(const struct run *r) {
+    return (struct bench_growth){.device = &r->device,
+                                 .shape = r->shapes->items[0],
+                                 .policies = r->policies,
+                                 .marks = r->contexts,
+                                 .batch = r->batches.items[0],
+                                 .jump = r->gpu->jump,
+                                 .out = r->gpu->out ? r->gpu->out : REFERENCE "gpu_growth.csv",
+                                 .table = stdout};
 }
 
-/* --- the command ---------------------------------------------------------------------------- */
+static int run_draw(const struct gpu *g, struct err *e) {
+    const char *folder = g->out ? g->out : COMMON_RESULTS "/plots";
+    if (bench_growth_draw(g->draw, folder, e))
+        printf("%s/gpu_growth.svg\n%s/gpu_growth.png\n", folder, folder);
+    return e->code;
+}
+
+/* --- the command line: all of it is checked before a device is touched ----------------------- */
 
 /* What a mode would pass over in silence is refused. */
 static bool check_mode(const struct gpu *g, struct err *e) {
-    const bool points = !g->suite && !g->growth && !g->draw;
+    const char *mode = g->suite ? "suite" : g->growth ? "growth" : g->draw ? "draw" : NULL;
     const bool names = g->shapes.count || g->policies.count || g->batches || g->contexts;
-    if ((g->suite || g->draw) && names)
-        return err_set(e, EXIT_USAGE, "--%s: expected no --shape, --batch, --context or --policy",
-                       g->suite ? "suite" : "draw");
-    if (!points && (g->json || g->csv || g->kernels))
-        return err_set(e, EXIT_USAGE, "--json, --csv and --kernels belong to single points");
-    return !(g->json && g->csv) || err_set(e, EXIT_USAGE, "--json and --csv: expected one of them");
-}
-
-static bool check(const struct gpu *g, struct err *e) {
-    struct plan plan;
     if (g->suite + g->growth + (g->draw != NULL) > 1)
         return err_set(e, EXIT_USAGE, "--suite, --growth and --draw: expected one of them");
     if ((g->cases.count || g->peers) && !g->suite)
         return err_set(e, EXIT_USAGE, "--case and --peers belong to --suite");
     if (g->jump && !g->growth)
         return err_set(e, EXIT_USAGE, "--jump belongs to --growth");
-    if (g->out && !g->suite && !g->growth && !g->draw)
+    if (g->out && !mode)
         return err_set(e, EXIT_USAGE, "--out belongs to --suite, --growth or --draw");
-    if (!check_mode(g, e))
-        return false;
-    for (int i = 0; i < g->policies.count; i++)
-        if (!policy_parse(g->policies.items[i], &plan, e))
-            return false;
-    for (int i = 0; i < g->shapes.count; i++) {
-        struct model *model = bench_model(g->shapes.items[i], e);
-        if (!model)
-            return false;
-        model_close(model);
+    if (mode && !g->growth && names)
+        return err_set(e, EXIT_USAGE, "--%s: expected no --shape, --batch, --context or --policy",
+                       mode);
+    if (mode && (g->json || g->csv || g->kernels || g->windows))
+        return err_set(e, EXIT_USAGE, "--%s: expected no --windows, --kernels, --json or --csv",
+                       mode);
+    return !(g->json && g->csv) || err_set(e, EXIT_USAGE, "--json and --csv: expected one of them");
+}
+
+/* Fills in what was not said. */
+static bool read_lists(struct run *r, struct err *e) {
+    static const struct option_list full = {1, {"full"}};
+    static const struct option_list large = {1, {"qwen2.5-7b"}}, small = {1, {"qwen2.5-1.5b"}};
+    static const struct option_list five = {5,
+                                            {"full", "raas:budget=1024", "streaming:budget=1024",
+                                             "quest:budget=1024", "h2o:budget=1024"}};
+    const struct gpu *g = r->gpu;
+    const char *batches = g->growth ? "16" : "1";
+    const char *contexts = g->growth ? "2048,4096,6144,8192,10240,12288,14336,16384,18432,20480,"
+                                       "22528,24576,26624,28672,30720,32768"
+                                     : "2048";
+    r->shapes = g->shapes.count ? &g->shapes : g->growth ? &small : &large;
+    r->policies = g->policies.count ? &g->policies : g->growth ? &five : &full;
+    r->windows = g->windows ? (int)g->windows : WINDOWS;
+    if (r->windows < LEAST_WINDOWS)
+        return err_set(e, EXIT_USAGE, "--windows %d: expected %d to %d", r->windows, LEAST_WINDOWS,
+                       MOST_WINDOWS);
+    return bench_parse_numbers(g->batches ? g->batches : batches, "batch", 4096, &r->batches, e) &&
+           bench_parse_numbers(g->contexts ? g->contexts : contexts, "context", 1 << 20,
+                               &r->contexts, e);
+}
+
+static bool check_shape(const struct run *r, const char *shape, struct err *e) {
+    struct model *model = bench_model(shape, e);
+    bool ok = model != NULL;
+    for (int i = 0; ok && i < r->contexts.count; i++) {
+        const struct bench_point point = {
+            .model = model, .context = r->contexts.items[i], .windows = r->windows};
+        ok = bench_flight_check(&point, e);
     }
+    model_close(model);
+    return ok;
+}
+
+static bool check(struct run *r, struct err *e) {
+    struct plan plan;
+    if (!check_mode(r->gpu, e) || !read_lists(r, e))
+        return false;
+    for (int i = 0; i < r->policies->count; i++)
+        if (!policy_parse(r->policies->items[i], &plan, e))
+            return false;
+    const struct bench_suite suite = suite_of(r);
+    const struct bench_growth growth = growth_of(r);
+    if (r->gpu->suite)
+        return bench_suite_check(&suite, e);
+    if (r->gpu->growth && (r->shapes->count > 1 || r->batches.count > 1))
+        return err_set(e, EXIT_USAGE, "--growth: expected one --shape and one --batch");
+    if (r->gpu->growth)
+        return bench_growth_check(&growth, e);
+    for (int i = 0; !r->gpu->draw && i < r->shapes->count; i++)
+        if (!check_shape(r, r->shapes->items[i], e))
+            return false;
     return true;
 }
 
 int bench_gpu(int argc, char **argv, struct err *e) {
     struct gpu g;
     struct run r = {.gpu = &g};
-    if (!common_argv(table, &g, USAGE, ABOUT, argc, argv, e) || !check(&g, e))
+    if (!common_argv(table, &g, USAGE, ABOUT, argc, argv, e) || !check(&r, e))
         return e->code;
-    const char *batches = g.growth ? "16" : "1";
-    const char *contexts = g.growth ? "2048,4096,6144,8192,10240,12288,14336,16384,18432,20480,"
-                                      "22528,24576,26624,28672,30720,32768"
-                                    : "2048";
-    if (!bench_parse_numbers(g.batches ? g.batches : batches, "batch", 4096, &r.batches, e) ||
-        !bench_parse_numbers(g.contexts ? g.contexts : contexts, "context", 1 << 20, &r.contexts,
-                             e))
-        return e->code;
-    if (g.draw) {
-        const char *folder = g.out ? g.out : COMMON_RESULTS "/plots";
-        if (bench_growth_draw(g.draw, folder, e))
-            printf("%s/gpu_growth.svg\n%s/gpu_growth.png\n", folder, folder);
-        return e->code;
-    }
+    if (g.draw)
+        return run_draw(&g, e);
     if (!bench_device_measure(&r.device, e))
         return e->code;
-    if (g.suite)
-        return run_suite(&r, e);
-    return g.growth ? run_growth(&r, e) : measure_points(&r);
+    if (!g.suite && !g.growth)
+        return measure_points(&r);
+    describe(&r.device, stdout);
+    const struct bench_suite suite = suite_of(&r);
+    const struct bench_growth growth = growth_of(&r);
+    return g.suite ? bench_suite_run(&suite, e) : bench_growth_run(&growth, e);
 }

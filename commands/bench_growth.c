@@ -30,12 +30,23 @@ static void put(const struct run *r, const struct plan *plan, int mark,
     fflush(g->table);
 }
 
+static struct bench_point point_of(const struct bench_growth *g, const struct model *model,
+                                   const struct plan *plan) {
+    struct bench_point point = {.backend = "cuda",
+                                .model = model,
+                                .plan = plan,
+                                .batch = g->batch,
+                                .context = g->marks.items[0],
+                                .windows = WINDOWS};
+    if (!g->jump)
+        point.total = g->marks.items[g->marks.count - 1] + bench_half(&point) + ROOM;
+    return point;
+}
+
 /* One session from the first mark to the last: every token in between is decoded. */
-static bool decode(const struct run *r, struct bench_point *point, struct err *e) {
+static bool decode(const struct run *r, const struct bench_point *point, struct err *e) {
     const struct bench_numbers *marks = &r->growth->marks;
-    const int half = bench_half(point), last = marks->items[marks->count - 1];
-    point->context = marks->items[0];
-    point->total = last + half + ROOM;
+    const int half = bench_half(point);
     struct bench_flight *f = bench_flight_open(point, e);
     bool ok = f != NULL;
     for (int i = 0; ok && i < marks->count; i++) {
@@ -65,29 +76,35 @@ static bool jump(const struct run *r, struct bench_point *point, struct err *e) 
 static bool grow(const struct run *r, const struct model *model, const char *policy,
                  struct err *e) {
     struct plan plan;
-    struct bench_point point = {.backend = "cuda",
-                                .model = model,
-                                .plan = &plan,
-                                .batch = r->growth->batch,
-                                .windows = WINDOWS};
+    struct bench_point point = point_of(r->growth, model, &plan);
     return policy_parse(policy, &plan, e) &&
            (r->growth->jump ? jump(r, &point, e) : decode(r, &point, e));
 }
 
-static bool check_marks(const struct bench_numbers *marks, struct err *e) {
+bool bench_growth_check(const struct bench_growth *g, struct err *e) {
+    const struct bench_numbers *marks = &g->marks;
     int span = WINDOWS * BENCH_WINDOW;
     for (int i = 1; i < marks->count; i++)
         if (marks->items[i] - marks->items[i - 1] < span)
             return err_set(e, EXIT_USAGE, "--context %d,%d: expected %d tokens between two",
                            marks->items[i - 1], marks->items[i], span);
-    return true;
+    struct model *model = bench_model(g->shape, e);
+    if (!model)
+        return false;
+    struct bench_point point = point_of(g, model, NULL);
+    point.context = marks->items[marks->count - 1];
+    bool ok = bench_flight_check(&point, e);
+    point.context = marks->items[0], point.total = 0;
+    ok = ok && bench_flight_check(&point, e);
+    model_close(model);
+    return ok;
 }
 
 int bench_growth_run(const struct bench_growth *g, struct err *e) {
     char *text = NULL;
     size_t size = 0;
     int failed = 0;
-    struct model *model = check_marks(&g->marks, e) ? bench_model(g->shape, e) : NULL;
+    struct model *model = bench_model(g->shape, e);
     if (!model)
         return e->code;
     struct run r = {.growth = g, .csv = open_memstream(&text, &size)};

@@ -18,7 +18,11 @@ struct bench_growth {
     FILE *table;
 };
 
-/* Writes `out` after each policy. EXIT_PARTIAL where one failed (its line says why). */
+/* Whether the shape is there and the marks can be measured on it (EXIT_USAGE where not). */
+bool bench_growth_check(const struct bench_growth *growth, struct err *e);
+
+/* Of a growth that was checked. Writes `out` after each policy. EXIT_PARTIAL where one failed (its
+ * line says why). */
 int bench_growth_run(const struct bench_growth *growth, struct err *e);
 
 /* Draws such a CSV into a folder: gpu_growth.svg, gpu_growth.png, data and script beside them. */

@@ -250,35 +250,41 @@ static void print_case(const struct run *r, int i, const struct err *error) {
 
 /* --- the run -------------------------------------------------------------------------------- */
 
-static bool choose(struct run *r, struct err *e) {
+bool bench_suite_check(const struct bench_suite *suite, struct err *e) {
+    for (int i = 0; i < suite->only->count; i++) {
+        if (find(suite->only->items[i]) >= 0)
+            continue;
+        char list[500] = "";
+        for (int j = 0; j < N_CASES; j++)
+            err_list(list, sizeof list, cases[j].name);
+        return err_set(e, EXIT_USAGE, "--case %s: expected one of %s", suite->only->items[i], list);
+    }
+    size_t size;
+    char *peers = suite->peers ? file_read(suite->peers, FILE_MAX, &size, e) : NULL;
+    bool ok = peers || !suite->peers;
+    free(peers);
+    return ok;
+}
+
+static void choose(struct run *r) {
     const struct option_list *only = r->suite->only;
     for (int i = 0; i < N_CASES; i++) {
         r->asked[i] = only->count == 0;
         r->measured[i] = r->step[i] = r->floor[i] = NAN;
     }
-    for (int i = 0; i < only->count; i++) {
-        int at = find(only->items[i]);
-        if (at < 0) {
-            char list[500] = "";
-            for (int j = 0; j < N_CASES; j++)
-                err_list(list, sizeof list, cases[j].name);
-            return err_set(e, EXIT_USAGE, "--case %s: expected one of %s", only->items[i], list);
-        }
-        r->asked[at] = true;
-    }
-    return true;
+    for (int i = 0; i < only->count; i++)
+        r->asked[find(only->items[i])] = true;
 }
 
 int bench_suite_run(const struct bench_suite *suite, struct err *e) {
     struct run *r = must_zalloc(1, sizeof *r);
     r->suite = suite;
     int failed = 0;
-    bool ok = choose(r, e);
-    if (ok) {
-        keep_lines(r);
-        fprintf(suite->table, "%-21s %8s %8s %9s %9s %9s\n", "case", "first", "goal", "measured",
-                "floor ms", "step ms");
-    }
+    bool ok = true;
+    choose(r);
+    keep_lines(r);
+    fprintf(suite->table, "%-21s %8s %8s %9s %9s %9s\n", "case", "first", "goal", "measured",
+            "floor ms", "step ms");
     for (int i = 0; i < N_CASES && ok; i++) {
         struct err error = {0};
         if (!r->asked[i])

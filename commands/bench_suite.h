@@ -17,9 +17,12 @@ struct bench_suite {
     bool (*sweep)(double *seconds, struct err *e);
 };
 
-/* Measures case after case; `out` is written after each. A case that fails keeps an empty number
- * and says why in the table. EXIT_PARTIAL where one did, EXIT_USAGE for a case that is not there,
- * EXIT_ENV where `out` cannot be written. */
+/* Whether the cases asked for and the file of peers are there (EXIT_USAGE where not). */
+bool bench_suite_check(const struct bench_suite *suite, struct err *e);
+
+/* Of a suite that was checked. Measures case after case; `out` is written after each. A case that
+ * fails keeps an empty number and says why in the table. EXIT_PARTIAL where one did, EXIT_ENV where
+ * `out` cannot be written. */
 int bench_suite_run(const struct bench_suite *suite, struct err *e);
 
 /* Milliseconds of a step on this GPU in a CSV of tests/bench_peers.py: static cache and compiled.

@@ -228,10 +228,36 @@ static void test_bench_command_line(void **state) {
     CLI_FAILS(EXIT_USAGE, "missing.csv", "bench", "gpu", "--draw", "missing.csv");
     CLI_FAILS(EXIT_USAGE, "--suite: expected no", "bench", "gpu", "--suite", "--batch", "8");
     CLI_FAILS(EXIT_USAGE, "--draw: expected no", "bench", "gpu", "--draw", "x", "--policy", "full");
-    CLI_FAILS(EXIT_USAGE, "belong to single points", "bench", "gpu", "--suite", "--json");
-    CLI_FAILS(EXIT_USAGE, "belong to single points", "bench", "gpu", "--growth", "--kernels");
     CLI_FAILS(EXIT_USAGE, "--json and --csv", "bench", "gpu", "--json", "--csv");
     CLI_FAILS(EXIT_USAGE, "unexpected argument", "bench", "gpu", "now");
+}
+
+/* Each is said before any device is looked for. */
+static void test_bench_gpu_checks_the_command_line_first(void **state) {
+    (void)state;
+    static const char *const modes[] = {"--suite", "--growth", "--draw=x.csv"};
+    static const char *const ignored[] = {"--windows=8", "--kernels", "--json", "--csv"};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        for (size_t j = 0; j < sizeof ignored / sizeof *ignored; j++) {
+            char says[100];
+            snprintf(says, sizeof says, "%.*s: expected no --windows, --kernels, --json or --csv",
+                     (int)strcspn(modes[i], "="), modes[i]);
+            CLI_FAILS(EXIT_USAGE, says, "bench", "gpu", modes[i], ignored[j]);
+        }
+    CLI_FAILS(EXIT_USAGE, "--case nope: expected one of 7b_b1_2k, ", "bench", "gpu", "--suite",
+              "--case", "nope");
+    CLI_FAILS(EXIT_USAGE, "missing.csv", "bench", "gpu", "--suite", "--peers", "missing.csv");
+    CLI_FAILS(EXIT_USAGE, "--context 4,5: expected 200 tokens between two", "bench", "gpu",
+              "--growth", "--context", "5,4");
+    CLI_FAILS(EXIT_USAGE, "context 5: expected 137 to ", "bench", "gpu", "--growth", "--context",
+              "5,900");
+    CLI_FAILS(EXIT_USAGE, "context 65400: expected 137 to 65308 on qwen2.5-1.5b", "bench", "gpu",
+              "--growth", "--context", "2048,65400");
+    CLI_FAILS(EXIT_USAGE, "expected one --shape and one --batch", "bench", "gpu", "--growth",
+              "--batch", "1,2");
+    CLI_FAILS(EXIT_USAGE, "--shape 'x': expected", "bench", "gpu", "--growth", "--shape", "x");
+    CLI_FAILS(EXIT_USAGE, "context 100: expected 237 to ", "bench", "gpu", "--context", "100");
+    CLI_FAILS(EXIT_USAGE, "--windows 3: expected 4 to 64", "bench", "gpu", "--windows", "3");
 }
 
 /* One line, and nothing is written over what was measured where there was a GPU. */
@@ -260,6 +286,7 @@ int main(void) {
         cmocka_unit_test(test_bench_flight_holds_what_it_says),
         cmocka_unit_test(test_bench_flight_refuses_what_cannot_be),
         cmocka_unit_test(test_bench_command_line),
+        cmocka_unit_test(test_bench_gpu_checks_the_command_line_first),
         cmocka_unit_test(test_bench_gpu_without_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,7 +143,6 @@ static void test_bench_suite_goes_on_past_failures(void **state) {
 
 static void test_bench_suite_keeps_rows_it_was_not_asked_for(void **state) {
     static const struct option_list one = {1, {"raas_over_full"}};
-    static const struct option_list unknown = {1, {"7b"}};
     static const struct option_list against = {1, {"over_transformers"}};
     struct bench_suite suite = {.only = &one, .measure = make_up, .sweep = no_sweep};
     struct err e = {0};
@@ -166,11 +165,20 @@ static void test_bench_suite_keeps_rows_it_was_not_asked_for(void **state) {
     assert_int_equal(run_suite(&suite, &table, &e), EXIT_PARTIAL);
     assert_non_null(strstr(table, "no --peers"));
     free(table);
+}
 
-    suite.only = &unknown;
-    assert_int_equal(run_suite(&suite, &table, &e), EXIT_USAGE);
+static void test_bench_suite_names_what_is_not_there(void **state) {
+    static const struct option_list none = {0}, known = {1, {"7b_b1_2k"}}, unknown = {1, {"7b"}};
+    struct bench_suite suite = {.only = &unknown};
+    struct err e = {0};
+    assert_false(bench_suite_check(&suite, &e));
+    assert_int_equal(e.code, EXIT_USAGE);
     assert_non_null(strstr(e.text, "--case 7b: expected one of 7b_b1_2k, "));
-    free(table);
+    e.code = 0, suite.only = &none, suite.peers = folder_path(*state, "missing.csv");
+    assert_false(bench_suite_check(&suite, &e));
+    assert_int_equal(e.code, EXIT_USAGE);
+    e.code = 0, suite.only = &known, suite.peers = NULL;
+    assert_true(bench_suite_check(&suite, &e));
 }
 
 static void test_bench_suite_peers_are_found_by_name(void **state) {
@@ -268,6 +276,7 @@ int main(void) {
         IN_FOLDER(test_bench_suite_writes_every_case),
         IN_FOLDER(test_bench_suite_goes_on_past_failures),
         IN_FOLDER(test_bench_suite_keeps_rows_it_was_not_asked_for),
+        IN_FOLDER(test_bench_suite_names_what_is_not_there),
         IN_FOLDER(test_bench_suite_peers_are_found_by_name),
         IN_FOLDER(test_bench_suite_child_is_timed_and_explained),
         IN_FOLDER(test_bench_suite_growth_is_drawn),

@@ -63,16 +63,16 @@ static void test_cuda_bench_measures_points(void **state) {
     cli_free(&cli);
 }
 
-/* One that cannot fit is marked, the others are measured. */
+/* 4096 sequences of 32k tokens need terabytes: marked, while the others are measured. */
 static void test_cuda_bench_skips_what_does_not_fit(void **state) {
     (void)state;
     gpu_or_skip();
     struct cli cli;
-    cli_run(&cli, NULL, "bench", "gpu", "--shape", "embedded", "--batch", "1", "--context",
-            "500,1000000", "--windows", "4", "--csv", NULL);
+    cli_run(&cli, NULL, "bench", "gpu", "--shape", "qwen2.5-1.5b", "--batch", "1,4096", "--context",
+            "32768", "--windows", "4", "--csv", NULL);
     assert_int_equal(cli.code, EXIT_PARTIAL);
-    assert_non_null(strstr(cli.out, "\nembedded,\"full\",1,500,measured,"));
-    assert_non_null(strstr(cli.out, "\nembedded,\"full\",1,1000000,skipped,"));
+    assert_non_null(strstr(cli.out, "\nqwen2.5-1.5b,\"full\",1,32768,measured,"));
+    assert_non_null(strstr(cli.out, "\nqwen2.5-1.5b,\"full\",4096,32768,skipped,"));
     cli_free(&cli);
 }
 
