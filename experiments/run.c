@@ -174,6 +174,17 @@ static bool count_numeric(struct run *r, int64_t *n, struct err *e) {
     return db_query_end(q);
 }
 
+/* The device, all workers or the database failed: answers that were whole before that stay. */
+static int abandon(struct run *r, const struct err *e) {
+    struct err late = {0};
+    log_status_end();
+    (void)(r->half_stored || commit(r, true, &late));
+    db_rollback(r->db);
+    if (!db_run_finish(r->db, r->id, DB_INCOMPLETE, &late))
+        log_warn("the run stays 'running' in the database: %s", late.text);
+    return e->code;
+}
+
 static int finish(struct run *r, struct err *e) {
     int64_t left = r->progress.total - r->progress.finished, numeric;
     bool stop = left && stop_requested();
@@ -186,7 +197,7 @@ static int finish(struct run *r, struct err *e) {
                        : numeric || left ? DB_INCOMPLETE
                                          : DB_FINISHED,
                        e))
-        return e->code;
+        return abandon(r, e);
     if (stop) {
         log_warn("stopped with %lld of %lld answers stored; the same command goes on from there",
                  (long long)r->progress.finished, (long long)r->progress.total);
@@ -232,14 +243,7 @@ static int run_all(struct run *r, struct err *e) {
              r->experiment->n_cells, (long long)r->progress.total, (long long)r->progress.finished,
              r->work.isa);
     bool ok = p->isolated ? decode_cells_alone(r, e) : decode(r, r->work.jobs, r->work.n_jobs, e);
-    if (!ok) {
-        struct err late = {0}; /* answers that were whole before the device failed stay */
-        log_status_end();
-        (void)(r->half_stored || commit(r, true, &late));
-        db_rollback(r->db);
-        return e->code;
-    }
-    return finish(r, e);
+    return ok ? finish(r, e) : abandon(r, e);
 }
 
 int run_experiment(const struct run_params *params, struct err *e) {

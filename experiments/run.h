@@ -27,5 +27,6 @@ struct run_params {
 
 /* The caller has called stop_install(). Returns the exit code: EXIT_OK, EXIT_PARTIAL when rows
  * ended in numeric errors, did not fit into memory or went with a worker that died, EXIT_SIGNAL
- * when stopped, or that of the error. The table goes to stdout. */
+ * when stopped, or that of the error (the run is stored as incomplete). The table goes to
+ * stdout. */
 int run_experiment(const struct run_params *params, struct err *e);

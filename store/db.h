@@ -126,7 +126,8 @@ bool db_run_start(struct db *db, const struct db_run *run, int64_t *id, struct e
  * table. Saying it twice is fine. */
 bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e);
 
-/* A run stays DB_RUNNING where its process was killed. */
+/* DB_INCOMPLETE: it ended with answers missing, or failed. A run stays DB_RUNNING where its process
+ * was killed. */
 bool db_run_finish(struct db *db, int64_t run, enum db_status status, struct err *e);
 
 /* --- results ---------------------------------------------------------------------------------- */

@@ -135,6 +135,7 @@ static void test_stop_a_full_disk_keeps_what_is_committed(void **state) {
     runs_expect_words(db);
     int64_t after = runs_rows(db);
     assert_true(after >= before && after < SMALL_ROWS);
+    runs_expect_number(db, 0, "SELECT count(*) FROM run WHERE status = 'running'");
     runs_expect(RUN(db), EXIT_OK);
     runs_expect_same(db, runs.rows);
 }

@@ -193,7 +193,10 @@ static void test_worker_deaths_of_all_end_the_run(void **state) {
     runs_expect(runs_end(parent), EXIT_ENV);
     runs_expect_words("no worker is left");
     assert_true(runs_rows(db) > 0);
+    runs_expect_number(db, 1, "SELECT count(*) FROM run WHERE status = 'incomplete'");
+    runs_expect_number(db, 1, "SELECT count(*) FROM run");
     runs_expect(runs_end(start(db, &two)), EXIT_OK);
+    runs_expect_number(db, 0, "SELECT count(*) FROM run WHERE status = 'running'");
     runs_expect_same(db, rows);
 }
 
