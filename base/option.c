@@ -102,7 +102,7 @@ static bool parse_int(const char *text, int64_t *out) {
 }
 
 static bool set_list(struct option_list *list, const char *value) {
-    if (list->count == OPTION_LIST_MAX)
+    if (!*value || list->count == OPTION_LIST_MAX)
         return false;
     list->items[list->count++] = value;
     return true;
@@ -135,6 +135,8 @@ static bool set_field(const struct option *o, void *at, const char *value) {
         *(int *)at = index;
         return true;
     case OPTION_TEXT:
+        if (!*value)
+            return false;
         *(const char **)at = value;
         return true;
     case OPTION_LIST:
@@ -147,7 +149,7 @@ bool option_assign(const struct option *o, void *param, const char *label, const
                    struct err *e) {
     if (set_field(o, field(o, param), value))
         return true;
-    if (o->type == OPTION_LIST)
+    if (o->type == OPTION_LIST && *value)
         return err_set(e, EXIT_USAGE, "%s: given more than %d times", label, OPTION_LIST_MAX);
     char expected[300];
     option_expected(o, expected, sizeof expected);

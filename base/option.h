@@ -12,7 +12,7 @@ enum option_type {
     OPTION_REAL,   /* double field */
     OPTION_BOOL,   /* bool field; 0|1 as policy option, bare --name as flag */
     OPTION_CHOICE, /* int field: index into `choices` */
-    OPTION_TEXT,   /* const char * field, borrowed (argv, plan); NULL by default */
+    OPTION_TEXT,   /* const char * field, borrowed (argv, plan); NULL by default, never empty */
     OPTION_LIST, /* struct option_list field: a TEXT that may be given several times; flags only */
 };
 

@@ -49,6 +49,20 @@ static void test_cli_usage_errors(void **state) {
     CLI_FAILS(EXIT_USAGE, "unexpected argument 'now'", "doctor", "now");
 }
 
+/* Paths that are empty: most come from a variable that was never set. */
+static void test_cli_refuses_empty_paths(void **state) {
+    (void)state;
+    static const char experiment[] = "experiments/demo.json";
+    CLI_FAILS(EXIT_USAGE, "--db: expected a text, got ''", "table", "--db", "");
+    CLI_FAILS(EXIT_USAGE, "--db: expected a text, got ''", "plot", "accuracy_vs_budget", "--db=");
+    CLI_FAILS(EXIT_USAGE, "--db: expected a text, got ''", "run", experiment, "--db", "");
+    CLI_FAILS(EXIT_USAGE, "--out: expected a text, got ''", "run", experiment, "--out", "");
+    CLI_FAILS(EXIT_USAGE, "--model: expected a text, got ''", "generate", "--model", "");
+    CLI_FAILS(EXIT_USAGE, "--jsonl: expected a text, got ''", "tokenize", "--jsonl", "");
+    CLI_FAILS(EXIT_USAGE, "--verify: expected a text, got ''", "doctor", "--verify", "");
+    CLI_FAILS(EXIT_USAGE, "No such file", "run", "");
+}
+
 /* --- list --------------------------------------------------------------------------- */
 
 static struct json_doc *run_json(const char *command, const char *what) {
@@ -203,10 +217,15 @@ static void test_cli_doctor_verify(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cli_help),          cmocka_unit_test(test_cli_usage_errors),
-        cmocka_unit_test(test_cli_list_policies), cmocka_unit_test(test_cli_list_datasets),
-        cmocka_unit_test(test_cli_list_files),    cmocka_unit_test(test_cli_list_text),
-        cmocka_unit_test(test_cli_doctor),        cmocka_unit_test(test_cli_doctor_verify),
+        cmocka_unit_test(test_cli_help),
+        cmocka_unit_test(test_cli_usage_errors),
+        cmocka_unit_test(test_cli_refuses_empty_paths),
+        cmocka_unit_test(test_cli_list_policies),
+        cmocka_unit_test(test_cli_list_datasets),
+        cmocka_unit_test(test_cli_list_files),
+        cmocka_unit_test(test_cli_list_text),
+        cmocka_unit_test(test_cli_doctor),
+        cmocka_unit_test(test_cli_doctor_verify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

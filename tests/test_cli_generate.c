@@ -213,7 +213,7 @@ static void test_generate_refuses_bad_input(void **state) {
     free(ids);
     CLI_FAILS(EXIT_USAGE, "expected one of --prompt", "generate");
     CLI_FAILS(EXIT_USAGE, "expected one of --prompt", "generate", "--prompt", "x", "--ids", "1");
-    CLI_FAILS(EXIT_USAGE, "empty", "generate", "--prompt", "");
+    CLI_FAILS(EXIT_USAGE, "--prompt: expected a text, got ''", "generate", "--prompt", "");
     CLI_FAILS(EXIT_USAGE, "expected 0 to", "generate", "--ids", "1,999999999");
     CLI_FAILS(EXIT_USAGE, "got 'x'", "generate", "--ids", "1,x");
     CLI_FAILS(EXIT_USAGE, "last comma", "generate", "--ids", "1,");

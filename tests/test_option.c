@@ -140,6 +140,9 @@ static void test_option_flags_refuse(void **state) {
          "raas x: --max-new: expected a whole number from 1 to 99, got '100'"},
         {{"x", "--max-new=1", "--max_new=2"}, "--max-new: given twice"},
         {{"x", "--dry-run=maybe"}, "0 or 1"},
+        {{"x", "--out", ""}, "raas x: --out: expected a text, got ''"},
+        {{"x", "--out="}, "--out: expected a text, got ''"},
+        {{"x", "--set", ""}, "--set: expected a text, got ''"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *argv[4];
