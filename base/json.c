@@ -78,6 +78,7 @@ static bool no_repeated_keys(const cJSON *root, const struct json_check *checked
     struct json_check again = {.text = checked->text,
                                .size = checked->size,
                                .name = checked->name,
+                               .depth = checked->depth,
                                .want = true,
                                .want_object = object,
                                .want_member = member};
@@ -135,7 +136,12 @@ static void show_zeros(cJSON *value) {
 /* --- documents --------------------------------------------------------------------- */
 
 struct json_doc *json_parse(const char *text, size_t size, const char *name, struct err *e) {
-    struct json_check check = {.text = text, .size = size, .name = name, .e = e};
+    return json_parse_within(text, size, name, JSON_DEPTH, e);
+}
+
+struct json_doc *json_parse_within(const char *text, size_t size, const char *name, int depth,
+                                   struct err *e) {
+    struct json_check check = {.text = text, .size = size, .name = name, .depth = depth, .e = e};
     if (!json_check(&check))
         return NULL;
     char *hidden = check.zeros ? hide_zeros(text, &size) : NULL;

@@ -1,8 +1,9 @@
 /* JSON reading with the strictness that hostile files need, on top of cJSON (its only user), and a
  * small writer. Closed here: duplicate keys, case-blind look-up, clamped or fractional integers,
  * NaN/Infinity, invalid UTF-8, unpaired surrogates, U+0000 (no C string holds it: only json_bytes
- * gives such a value), trailing text, a byte-order mark, nesting deeper than 64. Errors
- * (EXIT_CONTENT) name file, line and byte offset. */
+ * gives such a value), trailing text, a byte-order mark, nesting deeper than 64, more than 2^22
+ * values (the tree takes some 80 bytes for each). Errors (EXIT_CONTENT) name file, line and byte
+ * offset. */
 #pragma once
 
 #include <stddef.h>
@@ -16,6 +17,9 @@ struct json_doc; /* owns all values */
 /* `name` is the file name (or "line 12 of x.jsonl") used in errors. size bytes, need not end in 0.
  */
 struct json_doc *json_parse(const char *text, size_t size, const char *name, struct err *e);
+/* For a format that nests no deeper than `depth`: what does is refused before memory is taken. */
+struct json_doc *json_parse_within(const char *text, size_t size, const char *name, int depth,
+                                   struct err *e);
 struct json_doc *json_read(const char *path, size_t max_bytes, struct err *e);
 void json_free(struct json_doc *doc); /* NULL is fine */
 const struct json *json_root(const struct json_doc *doc);

@@ -173,8 +173,8 @@ static bool member(struct json_check *c, size_t object, size_t index, int depth)
 }
 
 static bool container(struct json_check *c, char close, int depth) {
-    if (depth == JSON_DEPTH)
-        return json_complain(c, c->at, "nested deeper than %d", JSON_DEPTH);
+    if (depth == c->depth)
+        return json_complain(c, c->at, "nested deeper than %d", c->depth);
     size_t object = close == '}' ? c->objects++ : 0;
     c->at++;
     skip_space(c);
@@ -198,6 +198,8 @@ static bool container(struct json_check *c, char close, int depth) {
 }
 
 static bool value(struct json_check *c, int depth) {
+    if (c->values++ == JSON_VALUES)
+        return json_complain(c, c->at, "more than %d values", JSON_VALUES);
     switch (peek(c)) {
     case '{':
         return container(c, '}', depth);

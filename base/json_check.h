@@ -5,23 +5,24 @@
 
 #include "base/err.h"
 
-#define JSON_DEPTH 64
+enum { JSON_DEPTH = 64, JSON_VALUES = 1 << 22 };
 
 struct json_check {
     const char *text;
     size_t size;
     const char *name;   /* of the file, for errors */
+    int depth;          /* of nesting at most */
     bool zeros;         /* out: some string holds \u0000 */
     size_t want_object; /* if want is set: where stands member `want_member` (from 0) of the */
     size_t want_member; /* object that opens as number `want_object` (from 0)? */
     bool want;
-    size_t found;       /* out: its offset */
-    size_t objects, at; /* counters of the scan: zero them */
+    size_t found;               /* out: its offset */
+    size_t objects, values, at; /* counters of the scan: zero them */
     struct err *e;
 };
 
 /* The whole text is one value by RFC 8259 in UTF-8, numbers fit a double, nesting is at most
- * JSON_DEPTH. */
+ * `depth`, values are at most JSON_VALUES. */
 bool json_check(struct json_check *c);
 
 /* EXIT_CONTENT "name: line l, offset o: ..."; returns false. */

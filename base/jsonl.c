@@ -31,18 +31,38 @@ void jsonl_close(struct jsonl *lines) {
     *lines = (struct jsonl){0};
 }
 
+/* The next line without its end, of which one byte more than a line may have is kept at most.
+ * false: nothing is left. */
+static bool read_line(struct jsonl *lines, size_t *size) {
+    int c = getc_unlocked(lines->file);
+    *size = 0;
+    if (c == EOF)
+        return false;
+    for (; c != EOF && c != '\n'; c = getc_unlocked(lines->file)) {
+        if (*size > JSONL_LINE)
+            continue;
+        if (*size == lines->room)
+            lines->line = must_realloc(lines->line, lines->room = 2 * *size + 4096);
+        lines->line[(*size)++] = (char)c;
+    }
+    return true;
+}
+
 bool jsonl_next(struct jsonl *lines, struct json_doc **doc, struct err *e) {
+    size_t size;
     *doc = NULL;
     errno = 0;
-    ssize_t n = getline(&lines->line, &lines->room, lines->file);
-    if (n < 0) {
-        if (!feof(lines->file))
-            err_errno(e, EXIT_ENV, "%s", lines->path);
+    bool there = read_line(lines, &size);
+    if (ferror(lines->file))
+        return err_errno(e, EXIT_ENV, "%s", lines->path);
+    if (!there)
         return false;
-    }
     lines->number++;
     char name[600];
     snprintf(name, sizeof name, "line %zu of %s", lines->number, lines->path);
-    *doc = json_parse(lines->line, (size_t)n, name, e);
+    if (size > JSONL_LINE)
+        err_set(e, EXIT_CONTENT, "%s: longer than %d bytes", name, JSONL_LINE);
+    else
+        *doc = json_parse(size ? lines->line : "", size, name, e);
     return true;
 }

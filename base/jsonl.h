@@ -5,10 +5,12 @@
 
 #include "base/json.h"
 
+enum { JSONL_LINE = 16 << 20 }; /* bytes of a line at most */
+
 struct jsonl {
     FILE *file;          /* owned unless it is stdin */
     const char *path;    /* borrowed */
-    char *line;          /* owned */
+    char *line;          /* owned, [room] */
     size_t room, number; /* number of the line last read, from 1 */
 };
 

@@ -26,7 +26,8 @@ static const char about[] =
     "FILE.\n"
     "Bytes that are no whole UTF-8 character become U+FFFD. A line that fails (no JSON, no ids, "
     "an\n"
-    "id that stands for nothing) gives {\"error\": ...} in its place, and exit code 4 at the end.";
+    "id that stands for nothing, more than 16 MiB) gives {\"error\": ...} in its place, and exit\n"
+    "code 4 at the end.";
 
 static bool put_text(const struct tokenizer *tokenizer, const struct detokenize *o,
                      const struct id_list *ids, struct json_out *out, struct err *e) {

@@ -24,8 +24,9 @@ static const char about[] =
     "Writes the ids of TEXT as {\"ids\": [...]}, or those of every {\"text\": ...} line of FILE. "
     "The\n"
     "spelling of a special token inside a text becomes its id, U+0000 is an ordinary character.\n"
-    "A line that fails (no JSON, no text, invalid UTF-8) gives {\"error\": ...} in its place, and\n"
-    "exit code 4 at the end. Write -- in front of a TEXT that begins with a dash.";
+    "A line that fails (no JSON, no text, invalid UTF-8, more than 16 MiB) gives {\"error\": ...}\n"
+    "in its place, and exit code 4 at the end. Write -- in front of a TEXT that begins with a "
+    "dash.";
 
 static bool put_ids(const struct tokenizer *tokenizer, const struct tokenize *o, const char *text,
                     size_t size, struct json_out *out, struct err *e) {

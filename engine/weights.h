@@ -57,7 +57,7 @@ struct tensor_list {
 };
 
 /* Bytes of the JSON header that the first 8 bytes of a file announce; checked against the file and
- * the format's limit of 100 MB. */
+ * 32 MiB. */
 bool safetensors_header(const uint8_t first[8], uint64_t file_bytes, const char *path,
                         uint64_t *bytes, struct err *e);
 

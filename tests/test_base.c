@@ -251,6 +251,34 @@ static void test_base_jsonl_goes_on_after_a_bad_line(void **state) {
     assert_int_equal(e.code, EXIT_CONTENT);
 }
 
+static void test_base_jsonl_bounds_a_line(void **state) {
+    (void)state;
+    char *text = must_alloc(2 * JSONL_LINE + 20);
+    memset(text, ' ', 2 * JSONL_LINE + 20);
+    memcpy(text, "[1]", 3); /* as long as a line may be, then one byte more */
+    memcpy(text + JSONL_LINE, "\n[2]", 4);
+    memcpy(text + 2 * JSONL_LINE + 2, "\n[3]", 4);
+    put(text, 2 * JSONL_LINE + 6);
+    free(text);
+    struct jsonl lines;
+    struct json_doc *doc;
+    struct err e = {0};
+    assert_true(jsonl_open(&lines, path, &e));
+    assert_true(jsonl_next(&lines, &doc, &e) && doc);
+    json_free(doc);
+    assert_true(jsonl_next(&lines, &doc, &e) && !doc);
+    assert_int_equal(e.code, EXIT_CONTENT);
+    assert_non_null(strstr(e.text, "line 2 of "));
+    assert_non_null(strstr(e.text, "longer than 16777216 bytes"));
+    assert_true(lines.room < 3 * (size_t)JSONL_LINE);
+    e.code = 0;
+    assert_true(jsonl_next(&lines, &doc, &e) && doc);
+    json_free(doc);
+    assert_false(jsonl_next(&lines, &doc, &e));
+    assert_int_equal(e.code, 0);
+    jsonl_close(&lines);
+}
+
 static void test_base_npy_round_trips(void **state) {
     (void)state;
     const float data[6] = {0, -1.5f, FLT_MAX, FLT_MIN, 1e-45f, INFINITY};
@@ -336,6 +364,7 @@ int main(void) {
         cmocka_unit_test(test_base_home_is_not_the_build_folder),
         cmocka_unit_test(test_base_hashes),
         cmocka_unit_test(test_base_jsonl_goes_on_after_a_bad_line),
+        cmocka_unit_test(test_base_jsonl_bounds_a_line),
         cmocka_unit_test(test_base_npy_round_trips),
         cmocka_unit_test(test_base_npy_refuses),
     };

@@ -131,6 +131,28 @@ static void test_json_depth_is_bounded(void **state) {
     memset(text, '[', 65);
     memset(text + 65, ']', 65);
     refuse(text, 130, "deeper than 64");
+    struct err e = {0};
+    json_free(json_parse_within("[[1]]", 5, "t.json", 2, &e));
+    assert_int_equal(e.code, 0);
+    assert_null(json_parse_within("[[{}]]", 6, "t.json", 2, &e));
+    assert_int_equal(e.code, EXIT_CONTENT);
+    assert_non_null(strstr(e.text, "offset 2: nested deeper than 2"));
+}
+
+static void test_json_values_are_bounded(void **state) {
+    (void)state;
+    enum { MOST = 1 << 22, SIZE = 2 * MOST }; /* the array is one of them */
+    char *text = malloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        text[i] = i % 2 ? '0' : ',';
+    text[0] = '[', text[SIZE - 2] = ']';
+    struct json_doc *doc = json_parse(text, SIZE - 1, "t.json", NULL);
+    assert_non_null(doc);
+    assert_int_equal(json_count(json_root(doc)), MOST - 1);
+    json_free(doc);
+    text[SIZE - 2] = ',';
+    refuse(text, SIZE, "offset 8388607: more than 4194304 values");
+    free(text);
 }
 
 static void test_json_zero_characters_survive(void **state) {
@@ -201,6 +223,7 @@ int main(void) {
         cmocka_unit_test(test_json_integers_are_exact_or_refused),
         cmocka_unit_test(test_json_refuses_hostile_text),
         cmocka_unit_test(test_json_depth_is_bounded),
+        cmocka_unit_test(test_json_values_are_bounded),
         cmocka_unit_test(test_json_zero_characters_survive),
         cmocka_unit_test(test_json_big_objects_are_not_quadratic),
         cmocka_unit_test(test_json_writer_round_trips),

@@ -138,22 +138,10 @@ static void test_weights_refuses_wrong_lengths(void **state) {
     must_refuse(f, SINGLE, "header length 3 at offset 0: expected at most 2");
     folder_write(f, SINGLE, "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10);
     must_refuse(f, SINGLE, "header length 18446744073709551615");
-    /* A sparse file larger than the format's limit of 100 MB. */
-    folder_write(f, SINGLE, "\x01\xe1\xf5\x05\0\0\0\0{}", 10);
+    /* a sparse file larger than that */
+    folder_write(f, SINGLE, "\x01\0\0\2\0\0\0\0{}", 10);
     assert_int_equal(truncate(folder_path(f, SINGLE), 200000000), 0);
-    must_refuse(f, SINGLE, "header length 100000001 at offset 0: expected at most 100000000");
-}
-
-static void test_weights_refuses_deep_headers(void **state) {
-    const struct folder *f = *state;
-    enum { DEPTH = 100000 };
-    char *bomb = malloc(DEPTH + 6);
-    memcpy(bomb, "{\"a\":", 5);
-    memset(bomb + 5, '[', DEPTH);
-    bomb[DEPTH + 5] = 0;
-    folder_tensors(f, SINGLE, bomb, 0);
-    must_refuse(f, SINGLE, SINGLE);
-    free(bomb);
+    must_refuse(f, SINGLE, "header length 33554433 at offset 0: expected at most 33554432");
 }
 
 static void test_weights_refuses_what_is_no_file(void **state) {
@@ -385,7 +373,6 @@ int main(void) {
         WITH_FOLDER(test_weights_lists_and_reads),
         WITH_FOLDER(test_weights_refuses_damaged_headers),
         WITH_FOLDER(test_weights_refuses_wrong_lengths),
-        WITH_FOLDER(test_weights_refuses_deep_headers),
         WITH_FOLDER(test_weights_refuses_what_is_no_file),
         WITH_FOLDER(test_weights_reports_a_file_cut_in_use),
         WITH_FOLDER(test_weights_widens_exactly),
