@@ -107,14 +107,29 @@ static cudaStream_t stream_of(int device, struct err *e) {
     return streams[device];
 }
 
+bool cuda_fits_block(const struct cuda *b, int32_t block_bytes, struct err *e) {
+    const struct cuda_shape *s = &b->pass.shape;
+    int32_t attend = attend_block_bytes(s->group, s->cache_head);
+    int32_t prepare = prepare_block_bytes(s->group, s->cache_head, b->pass.cache.room);
+    int32_t needed = attend > prepare ? attend : prepare;
+    return needed <= block_bytes ||
+           err_set(e, EXIT_ENV,
+                   "GPU: %d bytes of shared memory a block, expected %d for %d q heads per KV "
+                   "head, head size %d, %d tokens a sequence",
+                   block_bytes, needed, s->group, s->head_size, b->params.max_total);
+}
+
 /* The device of the session, and its name among instruction sets: attention's chunks differ in wide
  * sessions, and with them the last bits. */
 static bool open_device(struct cuda *b, struct err *e) {
-    int major = 0, minor = 0, device = b->params.device;
+    int major = 0, minor = 0, block_bytes = 0, device = b->params.device;
     if (!is_usable(device, e) || !CUDA_CHECK(cudaSetDevice(device), e) ||
         !CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), e) ||
         !CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), e) ||
-        !(b->stream = stream_of(device, e)))
+        !CUDA_CHECK(
+            cudaDeviceGetAttribute(&block_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+            e) ||
+        !cuda_fits_block(b, block_bytes, e) || !(b->stream = stream_of(device, e)))
         return false;
     snprintf(b->isa, sizeof b->isa, "sm_%d%d%s", major, minor, b->pass.wide ? "-wide" : "");
     return true;

@@ -140,6 +140,9 @@ static inline int32_t cuda_round_up(int64_t n, int32_t to) {
 /* cuda_open.c */
 void *cuda_open(const struct model *model, const struct session_params *params, struct err *e);
 void cuda_close(void *backend);
+/* Whether blocks of attention fit the shared memory that the device has for one (EXIT_ENV where
+ * not): they grow with the group, the head and the longest sequence. */
+bool cuda_fits_block(const struct cuda *b, int32_t block_bytes, struct err *e);
 
 /* cuda_memory.c */
 struct cuda_memory_plan {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/cuda_info.h"
+#include "engine/cuda_parts.h"
 #include "tests/gpu.h"
 #include "tests/policy_checks.h"
 
@@ -61,6 +62,38 @@ static void test_cuda_open_refuses_shapes(void **state) {
     expect_refusal(model, tiny_cuda(1, 131073), EXIT_USAGE,
                    "131073 tokens a sequence, expected at most 131072");
     *c = was;
+}
+
+/* Blocks of 163 KiB (8.0), 99 KiB (8.6, 8.9) and 227 KiB (9.0). */
+static void test_cuda_open_refuses_blocks_that_do_not_fit(void **state) {
+    (void)state;
+    enum { SM_80 = 166912, SM_86 = 101376, SM_90 = 232448, MOST = 131072 };
+    static const struct {
+        int group, head, tokens, block_bytes;
+        const char *says; /* NULL: it fits */
+    } cases[] = {
+        {16, 256, MOST, SM_90, NULL},
+        {16, 256, MOST, SM_80, NULL},
+        {16, 256, 64, SM_86, "101376 bytes of shared memory a block, expected 152784 for 16 q"},
+        {10, 256, 64, SM_86, "expected 103248 for 10 q heads per KV head, head size 256"},
+        {9, 256, 64, SM_86, NULL},
+        {8, 256, MOST, SM_86, "expected 104728 for 8 q heads per KV head, head size 256, 131072"},
+        {8, 256, 65536, SM_86, NULL},
+        {16, 128, MOST, SM_86, "expected 107800 for 16 q heads per KV head, head size 128"},
+        {8, 128, MOST, SM_86, NULL},
+        {16, 64, MOST, SM_86, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static struct cuda b;
+        struct err e = {0};
+        b.params.max_total = cases[i].tokens, b.pass.cache.room = pages_of(cases[i].tokens) + 1;
+        b.pass.shape.group = cases[i].group;
+        b.pass.shape.head_size = b.pass.shape.cache_head = cases[i].head;
+        bool fits = cuda_fits_block(&b, cases[i].block_bytes, &e);
+        if (fits != !cases[i].says || (!fits && !strstr(e.text, cases[i].says)))
+            fail_msg("case %zu: \"%s\", expected \"%s\"", i, e.text, cases[i].says);
+        assert_int_equal(e.code, fits ? 0 : EXIT_ENV);
+    }
 }
 
 static void test_cuda_open_refuses_what_it_cannot_do(void **state) {
@@ -217,6 +250,7 @@ static void test_cuda_open_accounts_for_the_pool(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cuda_open_refuses_shapes),
+        cmocka_unit_test(test_cuda_open_refuses_blocks_that_do_not_fit),
         cmocka_unit_test(test_cuda_open_refuses_what_it_cannot_do),
         cmocka_unit_test(test_cuda_open_narrows_to_what_memory_holds),
         cmocka_unit_test(test_cuda_open_makes_sequences_wait_for_memory),
