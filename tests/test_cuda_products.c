@@ -254,13 +254,15 @@ static void check_swiglu(int ffn, int k) {
             first = memcpy(malloc(cuda_acts_bytes(p.acts_out)), acts, cuda_acts_bytes(p.acts_out));
         for (int row = 0; row < rows; row++)
             for (int o = 0; o < ffn; o++) {
+                uint16_t got = acts[acts_at(host, row, o)];
+                assert_int_equal(got, first[acts_at(host, row, o)]);
+                if (row % 7 || (ffn > 1000 && o % 7))
+                    continue;
                 double rms = rms_of(&s, row);
                 double gate = dot(&s, row, o / 8 * 16 + o % 8) * rms;
                 double up = dot(&s, row, o / 8 * 16 + 8 + o % 8) * rms;
                 double want = gate / (1 + exp(-gate)) * up;
-                uint16_t got = acts[acts_at(host, row, o)];
-                assert_int_equal(got, first[acts_at(host, row, o)]);
-                if (row % 7 == 0 && fabs(bf16_to_float(got) - want) > 0.006 * fabs(want) + 1e-3)
+                if (!(fabs(bf16_to_float(got) - want) <= 0.006 * fabs(want) + 1e-3))
                     fail_msg("got %g, want %g", bf16_to_float(got), want);
             }
         free(acts);
@@ -276,6 +278,8 @@ static void test_cuda_products_gate(void **state) {
     check_swiglu(5, 16);
     check_swiglu(80, 48);
     check_swiglu(704, 256);
+    check_swiglu(500, 4200);  /* long enough to be cut for many rows, */
+    check_swiglu(4500, 4200); /* and 256 rows of it behind whole items on 132 multiprocessors */
 }
 
 int main(void) {
