@@ -53,7 +53,8 @@ static const struct option options[] = {
     {"isa", OPTION_TEXT, offsetof(struct run_flags, isa), 0, 0, 0, NULL,
      "NAME: avx2, avx512, avx512bf16 (default: the best here)"},
     {"kv-bytes", OPTION_INT, offsetof(struct run_flags, kv_bytes), 0, 0, 0x1p53, NULL,
-     "bytes of the KV cache; sequences wait for room; 0: as memory allows"},
+     "bytes of the KV cache, positions, bounds and columns of its pages included; sequences wait for "
+     "room; 0: as memory allows"},
     {"limit", OPTION_INT, offsetof(struct run_flags, limit), 0, 0, 1e9, NULL,
      "samples per cell at most; 0 takes all that the experiment names"},
     {"shard", OPTION_TEXT, offsetof(struct run_flags, shard), 0, 0, 0, NULL,

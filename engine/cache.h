@@ -32,6 +32,12 @@ struct page_needs {
 };
 struct page_needs plan_page_needs(const struct plan *plan);
 size_t pool_page_cost(const struct page_pool *pool, struct page_needs needs); /* bytes */
+/* Bytes that a pool, on either backend, sets aside for a page: keys and values, bounds, positions,
+ * columns, and one word of its own. element: bytes of a key's dim; head: dims as they are kept. */
+static inline size_t page_set_aside(size_t element, size_t head) {
+    return element * head * (2 * PAGE + 2) + PAGE * (sizeof(int32_t) + sizeof(float)) +
+           sizeof(float) + sizeof(int32_t);
+}
 
 bool pool_init(struct page_pool *pool, const struct cpu_kernels *kernels, int head_size,
                int64_t n_pages, struct err *e);

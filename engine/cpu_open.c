@@ -95,13 +95,19 @@ void *cpu_open(const struct model *model, const struct session_params *params, s
     const struct cpu_kernels *kernels = cpu_kernels_find(isa, e);
     if (!kernels)
         return NULL;
+    size_t page = page_set_aside(kernels->cache_size, (size_t)c->head_size);
+    if (params->kv_bytes && params->kv_bytes < page) {
+        err_set(e, EXIT_USAGE, "%llu bytes of KV cache, expected at least the %zu of a page",
+                (unsigned long long)params->kv_bytes, page);
+        return NULL;
+    }
     struct cpu *b = must_zalloc(1, sizeof *b);
     b->model = model, b->kernels = kernels;
     b->width = params->width, b->max_total = params->max_total;
     int64_t pages =
         (int64_t)params->width * c->n_layers * c->n_kv_heads * pages_of(params->max_total);
     if (params->kv_bytes)
-        pages = (int64_t)(params->kv_bytes / cpu_page_bytes(kernels, c->head_size));
+        pages = (int64_t)(params->kv_bytes / page);
     int threads = params->n_threads ? params->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (!pool_init(&b->pages, kernels, c->head_size, pages, e) ||
         !pool_init(&b->prompt, kernels, c->head_size,

@@ -131,10 +131,9 @@ uint64_t cuda_page_cost(const struct cuda *b, struct page_needs needs) {
            (needs.page_column ? sizeof(float) : 0);
 }
 
-/* Bytes of one page with all that lies beside it. */
+/* Of plan_pool's parts. */
 static size_t page_bytes(const struct cuda *b) {
-    const struct page_needs all = {true, true, true};
-    return cuda_page_cost(b, all) + PAGE * sizeof(int32_t) + sizeof(uint32_t);
+    return page_set_aside(sizeof *b->pass.cache.kv, (size_t)b->pass.shape.cache_head);
 }
 
 static void plan_pool(struct cuda *b, struct cuda_memory_plan *plan) {
@@ -158,7 +157,7 @@ bool cuda_plan_memory(struct cuda *b, struct cuda_memory_plan *plan, struct err 
     int64_t heads = (int64_t)c->n_layers * c->n_kv_heads;
     int64_t one = heads * pages_of(b->params.max_total), wanted = one * b->width;
     if (b->params.kv_bytes)
-        wanted = (int64_t)(b->params.kv_bytes / cuda_page_cost(b, (struct page_needs){0}));
+        wanted = (int64_t)(b->params.kv_bytes / page_bytes(b));
     *plan = (struct cuda_memory_plan){.n = 0};
     plan_batch(b, plan);
     plan_prefill(b, plan);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/backend.h"
+#include "engine/cache.h"
 
 struct member {       /* one row of the batch */
     bool taken, told; /* told: its first event has come */
@@ -44,9 +45,8 @@ const char *finish_name(enum finish finish) {
 
 uint64_t session_kv_bytes(const struct model *model, enum precision precision, int32_t tokens) {
     const struct config *c = &model->config;
-    uint64_t element = precision == PRECISION_FP32 ? 4 : 2;
-    return 2 * element * PAGE * (uint64_t)pages_of(tokens) * (uint64_t)c->head_size *
-           (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers;
+    uint64_t page = page_set_aside(precision == PRECISION_FP32 ? 4 : 2, (size_t)c->head_size);
+    return page * (uint64_t)pages_of(tokens) * (uint64_t)c->n_kv_heads * (uint64_t)c->n_layers;
 }
 
 static const struct backend *const backends[] = {&cpu_backend, &cuda_backend};

@@ -22,8 +22,8 @@ struct session_params {
     int n_threads;            /* cpu: 0 = all cores */
     int width;                /* sequences in flight at most, 1..session_max_width */
     int max_total;            /* longest prompt + max_new of any request */
-    uint64_t kv_bytes;        /* of the page pool; 0: cpu: width sequences of max_total tokens;
-                                 cuda: no more than the GPU has free */
+    uint64_t kv_bytes;        /* of the page pool, all that it keeps of a page; 0: width sequences
+                                 of max_total tokens (cuda: no more than the GPU has free) */
     const char *isa;          /* cpu: "avx2", "avx512", "avx512bf16"; NULL = the best there is */
     int device;               /* cuda: which GPU of the host, from 0 */
     bool lockstep;            /* the backend does not run ahead of session_step: positions are those
@@ -110,7 +110,8 @@ int session_positions(const struct session *session, int row, int layer, int kv_
  * just come. */
 bool session_pretend(struct session *session, int row, int32_t tokens, struct err *e);
 
-/* Keys and values of one sequence of so many tokens, in whole pages of the session's KV type. */
+/* What the page pool sets aside for one sequence of so many tokens, in pages of the session's KV
+ * type (cuda keeps other head sizes than 32, 64, 128 and 256 in the next of these). */
 uint64_t session_kv_bytes(const struct model *model, enum precision precision, int32_t tokens);
 
 /* Pool accounting: bytes now, high-water mark, declared workspace (weights not counted). */

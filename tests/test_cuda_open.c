@@ -111,6 +111,8 @@ static void test_cuda_open_refuses_what_it_cannot_do(void **state) {
     expect_refusal(model, how, EXIT_USAGE, "expected 1 to 8192 sequences in flight on cuda");
     how = tiny_cuda(1, shape.max_positions + 1);
     expect_refusal(model, how, EXIT_USAGE, "the limit of ");
+    how = tiny_cuda(1, 100), how.kv_bytes = session_kv_bytes(model, PRECISION_BF16, 16) / 4 - 1;
+    expect_refusal(model, how, EXIT_USAGE, "2311 bytes of KV cache, expected at least the 2312 of");
     how = tiny_cuda(1, 100), how.device = devices;
     snprintf(says, sizeof says, "GPU %d, expected 0 to %d", devices, devices - 1);
     expect_refusal(model, how, EXIT_USAGE, says);

@@ -116,7 +116,7 @@ static void test_run_leaves_out_what_does_not_fit_into_memory(void **state) {
     (void)state;
     char db[64];
     runs_path(db, "pool.db");
-    runs_expect(RUN(db, "--kv-bytes", SMALL_N > 1 ? "409600" : "204800"), EXIT_PARTIAL);
+    runs_expect(RUN(db, "--kv-bytes", SMALL_N > 1 ? "448800" : "224400"), EXIT_PARTIAL);
     runs_expect_words("full: sample ");
     runs_expect_words("KV pages, the pool holds");
     runs_expect_words("answers are missing");

@@ -102,7 +102,7 @@ static void test_session_joins_while_others_decode_and_waits_for_memory(void **s
     (void)state;
     struct session_params params = {
         .backend = "cpu", .precision = PRECISION_FP32, .n_threads = 1, .width = 8, .max_total = 64};
-    params.kv_bytes = 2 * 4 * 3 * (2 * 16 * 32 * 4); /* two sequences of three pages in 4 heads */
+    params.kv_bytes = 2 * session_kv_bytes(model, PRECISION_FP32, 37);
     struct err e = {0};
     struct session *session = session_open(model, &params, &e);
     assert_non_null(session);
@@ -122,6 +122,30 @@ static void test_session_joins_while_others_decode_and_waits_for_memory(void **s
     assert_false(session_add(session, &r, &e));
     assert_int_equal(e.code, 0);
     session_close(session);
+}
+
+/* 16 slots of 32 dims, twice, bounds, 16 positions and columns, a column and a word. */
+static void test_session_kv_bytes_count_all_of_a_page(void **state) {
+    (void)state;
+    enum { FP32 = 4 * 32 * 34 + 136, BF16 = 2 * 32 * 34 + 136, HEADS = 4 };
+    assert_int_equal(session_kv_bytes(model, PRECISION_FP32, 17), 2 * HEADS * FP32);
+    assert_int_equal(session_kv_bytes(model, PRECISION_BF16, 16), HEADS * BF16);
+    struct session_params params = {
+        .backend = "cpu", .precision = PRECISION_FP32, .n_threads = 1, .width = 1, .max_total = 64};
+    struct err e = {0};
+    params.kv_bytes = FP32 - 1;
+    assert_null(session_open(model, &params, &e));
+    assert_int_equal(e.code, EXIT_USAGE);
+    assert_string_equal(e.text, "4487 bytes of KV cache, expected at least the 4488 of a page");
+    struct request r = request_of(30); /* 37 tokens: three pages a head */
+    for (int spare = -1; spare <= 0; spare++) {
+        e.code = 0, params.kv_bytes = (uint64_t)(3 * HEADS * FP32 + spare);
+        struct session *session = session_open(model, &params, &e);
+        assert_non_null(session);
+        assert_int_equal(session_add(session, &r, &e), spare == 0);
+        assert_true(spare == 0 || strstr(e.text, "12 KV pages, the pool holds 11"));
+        session_close(session);
+    }
 }
 
 static void test_session_refuses_bad_requests(void **state) {
@@ -293,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_session_ends_at_the_cap),
         cmocka_unit_test(test_session_ends_at_the_end_token),
         cmocka_unit_test(test_session_joins_while_others_decode_and_waits_for_memory),
+        cmocka_unit_test(test_session_kv_bytes_count_all_of_a_page),
         cmocka_unit_test(test_session_refuses_bad_requests),
         cmocka_unit_test(test_session_narrows_to_what_memory_holds),
         cmocka_unit_test(test_session_stops_a_sequence_with_numeric_logits),

@@ -241,7 +241,7 @@ static void test_worker_leaves_out_what_does_not_fit(void **state) {
     (void)state;
     char db[64];
     runs_path(db, "pool.db");
-    struct settings s = {.n_workers = 2, .kv_bytes = SMALL_N > 1 ? 409600 : 204800};
+    struct settings s = {.n_workers = 2, .kv_bytes = SMALL_N > 1 ? 448800 : 224400};
     runs_expect(runs_end(start(db, &s)), EXIT_PARTIAL);
     runs_expect_words("full: sample ");
     runs_expect_words("KV pages, the pool holds");
