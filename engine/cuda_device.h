@@ -135,16 +135,16 @@ CUDA_FN int32_t attended_pages(const struct cuda_row *r, const struct cuda_plan 
 CUDA_FN int32_t attend_part_floats(int32_t group, int32_t head) {
     return (group * (head + 2) + 3) / 4 * 4;
 }
-/* Shared memory of a block, with what the kernel declares: of attend, of prepare where a table has
- * `room` pages. head: cache_head. */
-CUDA_FN int32_t attend_block_bytes(int32_t group, int32_t head) {
-    const int32_t tiles = (group + 7) / 8, queries = 2 * tiles * head * 16;
-    return queries + 8 * attend_part_floats(group, head) * (int32_t)sizeof(float) + 4304;
+/* Shared memory that a block is launched with: of attend with so many warps, of prepare where a
+ * table has `room` pages; and what the kernels declare beside it, at most. head: cache_head. */
+CUDA_FN int32_t attend_bytes(int32_t warps, int32_t group, int32_t head) {
+    const int32_t queries = 2 * ((group + 7) / 8) * head * 16;
+    return queries + warps * attend_part_floats(group, head) * (int32_t)sizeof(float);
 }
-CUDA_FN int32_t prepare_block_bytes(int32_t group, int32_t head, int32_t room) {
-    const int32_t tiles = (group + 7) / 8, vectors = (group + 2) * head * (int32_t)sizeof(float);
-    return vectors + tiles * head * 96 + room * 8 + tiles * 4096 + 272;
+CUDA_FN int32_t prepare_bytes(int32_t group, int32_t head, int32_t room) {
+    return (group + 2) * head * (int32_t)sizeof(float) + (group + 7) / 8 * head * 96 + room * 8;
 }
+enum { CUDA_ATTEND_WARPS = 8, CUDA_ATTEND_DECLARES = 4400, CUDA_PREPARE_DECLARES = 272 + 2 * 4096 };
 
 /* Begins a decode pass: raises positions, decides who evicts, counts tokens and pages, lists the
  * work of attention, and puts the embeddings of `next` into x and, times gain, into acts. */

@@ -109,8 +109,10 @@ static cudaStream_t stream_of(int device, struct err *e) {
 
 bool cuda_fits_block(const struct cuda *b, int32_t block_bytes, struct err *e) {
     const struct cuda_shape *s = &b->pass.shape;
-    int32_t attend = attend_block_bytes(s->group, s->cache_head);
-    int32_t prepare = prepare_block_bytes(s->group, s->cache_head, b->pass.cache.room);
+    int32_t attend =
+        attend_bytes(CUDA_ATTEND_WARPS, s->group, s->cache_head) + CUDA_ATTEND_DECLARES;
+    int32_t prepare =
+        prepare_bytes(s->group, s->cache_head, b->pass.cache.room) + CUDA_PREPARE_DECLARES;
     int32_t needed = attend > prepare ? attend : prepare;
     return needed <= block_bytes ||
            err_set(e, EXIT_ENV,

@@ -345,8 +345,7 @@ __global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WA
 template <int DT, int GT, bool RANK, int WARPS>
 static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
                           cudaStream_t stream) {
-    size_t shared = 2 * GT * DT * 32 * sizeof(uint2) +
-                    WARPS * (size_t)attend_part_floats(p->shape.group, DT * 16) * sizeof(float);
+    const size_t shared = (size_t)attend_bytes(WARPS, p->shape.group, DT * 16);
     /* no more blocks than there can be items: they would keep the next kernel out */
     long most = (long)p->n_rows * p->shape.n_kv_heads * p->max_chunks;
     int blocks = device_multiprocessors() * (DT <= 8 && GT == 1 ? 16 : 8) / WARPS;
@@ -358,8 +357,8 @@ static void launch_attend(const cuda_pass *p, int layer, bool look, const cuda_a
 template <int DT, int GT, bool RANK>
 static void attend_by_width(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
                             cudaStream_t stream) {
-    (p->wide ? launch_attend<DT, GT, RANK, 4> : launch_attend<DT, GT, RANK, 8>)(p, layer, look,
-                                                                                acts, stream);
+    (p->wide ? launch_attend<DT, GT, RANK, 4>
+             : launch_attend<DT, GT, RANK, CUDA_ATTEND_WARPS>)(p, layer, look, acts, stream);
 }
 
 template <int GT, bool RANK>

@@ -10,11 +10,6 @@ template <int CH> struct prepared {
     float *signal;    /* [room] */
 };
 
-template <int CH, int GT> static size_t prepared_bytes(int group, int room) {
-    return (size_t)(group + 2) * CH * sizeof(float) + BOUND_PARTS<CH, GT> * sizeof(uint2) +
-           (size_t)room * (sizeof(int32_t) + sizeof(float));
-}
-
 template <int CH, int GT>
 static __device__ prepared<CH> prepared_at(float4 *memory, int group, int room) {
     prepared<CH> x;
@@ -249,7 +244,7 @@ template <int CH, int GT>
 static void launch_prepare(const cuda_pass *p, int layer, const float *q_norm, const float *k_norm,
                            cudaStream_t stream) {
     launch(k_prepare<CH, GT>, dim3(p->n_rows * p->shape.n_kv_heads), dim3(RULES_THREADS),
-           prepared_bytes<CH, GT>(p->shape.group, p->cache.room), stream, *p, layer, q_norm,
+           (size_t)prepare_bytes(p->shape.group, CH, p->cache.room), stream, *p, layer, q_norm,
            k_norm);
 }
 
