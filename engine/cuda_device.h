@@ -113,7 +113,6 @@ struct cuda_pass {
     float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
     float *part; /* [rows][n_kv_heads][max_chunks][attend_part_floats], each [group][cache_head]
                     of O, then [group][2] of the softmax */
-    int32_t *arrived; /* [rows][n_kv_heads] zero between passes */
 };
 
 /* Pages of an attention chunk when `pages` are attended: a function of the sequence alone. Few

@@ -71,7 +71,6 @@ static void plan_batch(struct cuda *b, struct cuda_memory_plan *plan) {
     add(plan, &p->softmax, heads * CUDA_GROUP * 2 * f);
     add(plan, &p->part,
         heads * (size_t)p->max_chunks * (size_t)attend_part_floats(s->group, s->cache_head) * f);
-    add(plan, &p->arrived, heads * sizeof *p->arrived);
     add(plan, &p->cache.table, heads * (size_t)c->n_layers * room * sizeof(int32_t));
     add_acts(plan, &b->acts_dim, b->padded, c->dim);
     add_acts(plan, &b->acts_q, b->padded, s->n_heads * s->head_size);

@@ -149,9 +149,6 @@ static void upload(struct fixture *f, int wide, int only) {
     p->score = gpu_alloc((size_t)(heads * f->group * f->room * PAGE) * 4);
     p->softmax = gpu_alloc((size_t)(heads * CUDA_GROUP * 2) * 4);
     p->part = gpu_alloc((size_t)(heads * most * attend_part_floats(f->group, f->padded)) * 4);
-    int32_t *zero = calloc((size_t)heads, 4);
-    p->arrived = gpu_copy_in(zero, (size_t)heads * 4);
-    free(zero);
     f->acts = cuda_acts_for(8, KV * f->group * f->head);
     f->acts.data = gpu_alloc(cuda_acts_bytes(f->acts));
 }

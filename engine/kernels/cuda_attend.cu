@@ -5,8 +5,8 @@
  *     S[16 slots][8 heads] = K[16][d] q[d][8]     O[d][8] += V^T[d][16] P[16][8]
  *
  * with the running softmax of FlashAttention (arXiv 2205.14135). Warps, then chunks
- * (Flash-Decoding), are merged in a fixed order; the chunk's length is a function of the
- * sequence's own length, so the batch changes no bit. */
+ * (Flash-Decoding; cuda_merge.cu), are merged in a fixed order; the chunk's length is a function of
+ * the sequence's own length, so the batch changes no bit. */
 #include "engine/kernels/cuda_attend_items.cuh"
 #include "engine/kernels/cuda_merge.cuh"
 
@@ -157,95 +157,6 @@ attend_pages(const cuda_pass &p, const item &it, bool look, const uint2 (*q)[DT]
     }
 }
 
-/* --- merging -------------------------------------------------------------------------------- */
-
-/* Four dims of a finished head, element e on: x is their sum. */
-static __device__ __forceinline__ void store_dims(const cuda_pass &p, const item &it, int head,
-                                                  const merging &m, int e, const float4 &x,
-                                                  const cuda_acts &acts) {
-    const int h = e / head, d = e % head;
-    const int k = (it.kv * p.shape.group + h) * p.shape.head_size + d;
-    const float factor = 1 / m.sum[h], out[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-        if (d + j < p.shape.head_size)
-            acts.data[acts_at(acts, it.row, k + j)] = float_bf16(out[j] * factor);
-}
-
-static __device__ void store_softmax(const cuda_pass &p, const item &it, const merging &m) {
-    if (!(it.flags & CUDA_WORK_MASS) || (int)threadIdx.x >= p.shape.group)
-        return;
-    float *out = p.softmax + (head_of(p, it) * CUDA_GROUP + threadIdx.x) * 2;
-    out[0] = m.most[threadIdx.x], out[1] = m.sum[threadIdx.x];
-}
-
-/* A head whose only chunk this is. */
-template <int WARPS>
-static __device__ void store_head(const cuda_pass &p, const item &it, bool look, const parts &from,
-                                  const merging &m, const cuda_acts &acts) {
-    for (int e = 4 * threadIdx.x; e < from.group * from.head && !look; e += 128 * WARPS)
-        store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
-    store_softmax(p, it, m);
-}
-
-/* A head whose last chunk this is: most parts are on their way while they are weighed. */
-template <int WARPS>
-static __device__ void merge_head(const cuda_pass &p, const item &it, bool look, const parts &from,
-                                  merging &m, const cuda_acts &acts) {
-    const int first = 4 * threadIdx.x;
-    float4 y[TOGETHER];
-    load_parts(from, first, y);
-    weigh<WARPS>(from, m, threadIdx.x / 32, threadIdx.x % 32);
-    if (first < from.group * from.head && !look)
-        store_dims(p, it, from.head, m, first, value_of(from, m, first, y), acts);
-    for (int e = first + 128 * WARPS; e < from.group * from.head && !look; e += 128 * WARPS)
-        store_dims(p, it, from.head, m, e, value_of(from, m, e), acts);
-    store_softmax(p, it, m);
-}
-
-/* A chunk that the block has stored, but not yet said so: it says so while the next one is
- * attended to, since an arrival takes as long as memory does. */
-struct waiting {
-    item chunk;
-    bool last; /* of its head to arrive */
-};
-
-/* Whether a chunk is the last of its head: then all parts can be seen. */
-static __device__ bool arrive(const cuda_pass &p, const item &it) {
-    int32_t *arrived = p.arrived + head_of(p, it), before;
-    asm volatile("atom.add.acq_rel.gpu.global.s32 %0, [%1], 1;"
-                 : "=r"(before)
-                 : "l"(arrived)
-                 : "memory");
-    const bool last = before + 1 == it.n_chunks;
-    if (last)
-        *arrived = 0;
-    return last;
-}
-
-/* Ends in a barrier. Called, so that it takes no registers of what streams. */
-template <int DT, int WARPS>
-static __device__ __noinline__ void merge_waiting(const cuda_pass &p, const waiting &w, bool look,
-                                                  merging &merge, const cuda_acts &acts) {
-    const int group = p.shape.group, size = attend_part_floats(group, DT * 16);
-    const float *all = p.part + head_of(p, w.chunk) * p.max_chunks * size;
-    if (w.last)
-        merge_head<WARPS>(p, w.chunk, look, {all, size, w.chunk.n_chunks, DT * 16, group}, merge,
-                          acts);
-    __syncthreads();
-}
-
-/* Of a block's last chunk. */
-template <int DT, int WARPS>
-static __device__ void arrive_last(const cuda_pass &p, waiting &w, bool look, merging &merge,
-                                   const cuda_acts &acts) {
-    __syncthreads();
-    if (threadIdx.x == 0)
-        w.last = arrive(p, w.chunk);
-    __syncthreads();
-    merge_waiting<DT, WARPS>(p, w, look, merge, acts);
-}
-
 /* --- the kernel ----------------------------------------------------------------------------- */
 
 /* Queries of an item to shared memory, 16 bytes a thread, without waiting for them. */
@@ -258,24 +169,18 @@ static __device__ __forceinline__ void copy_queries(const cuda_pass &p, const it
         copy_word((uint4 *)q + i, from + i);
 }
 
-/* What the warps of a block have found of an item becomes outputs, or a part of them, which waits
- * in place of the one that did. Returns whether one does. */
+/* What the warps of a block have found of an item becomes outputs, or where the head has more
+ * chunks a part of them. */
 template <int DT, int WARPS>
-static __device__ bool merge_item(const cuda_pass &p, const item &it, bool look, float *results,
-                                  merging &merge, waiting &w, bool waits, const cuda_acts &acts) {
+static __device__ void merge_item(const cuda_pass &p, const item &it, bool look, float *results,
+                                  merging &merge, const cuda_acts &acts) {
     const int group = p.shape.group, size = attend_part_floats(group, DT * 16);
     const parts warps = {results, size, WARPS, DT * 16, group};
-    if (waits)
-        merge_waiting<DT, WARPS>(p, w, look, merge, acts);
     weigh<WARPS>(warps, merge, threadIdx.x / 32, threadIdx.x % 32);
-    if (it.n_chunks == 1) {
-        store_head<WARPS>(p, it, look, warps, merge, acts);
-        return false;
-    }
-    store_chunk<WARPS>(warps, merge, p.part + (head_of(p, it) * p.max_chunks + it.chunk) * size);
-    if (threadIdx.x == 0)
-        w.chunk = it;
-    return true;
+    if (it.n_chunks == 1)
+        store_head<WARPS>(p, it.row, it.kv, look, it.flags & CUDA_WORK_MASS, warps, merge, acts);
+    else
+        store_chunk<WARPS>(warps, merge, part_of(p, it.row, it.kv, it.chunk));
 }
 
 /* Items overlap: while the pages of one are multiplied, the next one's page numbers and queries
@@ -287,7 +192,6 @@ __global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WA
              const __grid_constant__ cuda_acts acts) {
     extern __shared__ __align__(16) char memory[];
     __shared__ merging merge;
-    __shared__ waiting wait;
     __shared__ item items[3]; /* this one, the next, the one behind it */
     uint2(*queries)[GT][DT][32] = (uint2(*)[GT][DT][32])memory; /* this one's, the next one's */
     float *results = (float *)(memory + 2 * GT * DT * 32 * sizeof(uint2));
@@ -309,7 +213,6 @@ __global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WA
     load_first<DT, WARPS>(p, layer, items[0], early, look, warp, lane, &pages, k, v);
     copy_queries<DT, GT, WARPS>(p, items[0], queries[0]);
     load_live<WARPS>(p, items[0], warp, lane, &pages);
-    bool waits = false;
     for (int i = blockIdx.x, turn = 0, place = 0; i < n; i += gridDim.x, turn ^= 1) {
         const item &it = items[place], &next = items[(place + 1) % 3];
         warp_pages ahead;
@@ -320,8 +223,6 @@ __global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WA
             copy_queries<DT, GT, WARPS>(p, next, queries[turn ^ 1]);
         if (threadIdx.x == 0)
             items[(place + 2) % 3] = item_of(p, layer, look, list, i + 2 * (int)gridDim.x, n);
-        const bool arrives = waits && it.pages && threadIdx.x == 0;
-        const bool last = arrives && arrive(p, wait.chunk);
         state<DT, GT> w = no_state<DT, GT>();
         attend_pages<DT, GT, RANK, WARPS>(p, it, look, queries[turn], warp, lane, pages, ahead, k,
                                           v, w);
@@ -330,16 +231,12 @@ __global__ void __launch_bounds__(32 * WARPS, (DT <= 8 && GT == 1 ? 16 : 8) / WA
         load_live<WARPS>(p, next, warp, lane, &ahead);
         if (it.pages) {
             store_warp<DT, GT>(w, results + warp * size, p.shape.group, lane);
-            if (arrives)
-                wait.last = last;
             __syncthreads();
-            waits = merge_item<DT, WARPS>(p, it, look, results, merge, wait, waits, acts);
+            merge_item<DT, WARPS>(p, it, look, results, merge, acts);
         }
         pages = ahead;
         place = (place + 1) % 3;
     }
-    if (waits)
-        arrive_last<DT, WARPS>(p, wait, look, merge, acts);
 }
 
 template <int DT, int GT, bool RANK, int WARPS>
@@ -385,4 +282,6 @@ void cuda_attend(const cuda_pass *p, int32_t layer, bool look, const cuda_acts *
     else
         (wide_group ? attend_by_head<2, false> : attend_by_head<1, false>)(p, layer, look, acts,
                                                                            stream);
+    if (p->max_chunks > 1)
+        merge_chunks(p, layer, look, acts, stream);
 }

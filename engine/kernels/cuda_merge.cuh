@@ -4,7 +4,9 @@
 
 #include "engine/kernels/cuda_ring.cuh"
 
-enum { TOGETHER = 8 };
+/* The chunks of heads that have several become their outputs. */
+void merge_chunks(const cuda_pass *p, int layer, bool look, const cuda_acts *acts,
+                  cudaStream_t stream);
 
 /* DT: cache_head / 16. GT: tiles of 8 q heads. Lane l holds the columns (q heads) l % 4 * 2 and the
  * next of each tile, and the rows l / 4 and l / 4 + 8. */
@@ -63,38 +65,53 @@ static __device__ void weigh(const parts &from, merging &m, int warp, int lane) 
     __syncthreads();
 }
 
-/* Four dims of the first parts, element e on: on their way while the parts are weighed. */
-static __device__ __forceinline__ void load_parts(const parts &from, int e, float4 y[TOGETHER]) {
-    const bool there = e < from.group * from.head;
-#pragma unroll
-    for (int i = 0; i < TOGETHER; i++)
-        if (there && i < from.n)
-            y[i] = *(const float4 *)(from.data + (size_t)i * from.stride + e);
-}
 static __device__ __forceinline__ void add_part(float4 &x, float weight, const float4 &y) {
     x.x += weight * y.x, x.y += weight * y.y, x.z += weight * y.z, x.w += weight * y.w;
 }
-/* The same four dims of all parts, in their order; from part `first` on. */
-static __device__ __forceinline__ float4 value_from(const parts &from, const merging &m, int e,
-                                                    int first, float4 x) {
+/* Four dims of all parts, element e on, in the order of the parts. */
+static __device__ __forceinline__ float4 value_of(const parts &from, const merging &m, int e) {
     const int h = e / from.head;
+    float4 x = make_float4(0, 0, 0, 0);
 #pragma unroll 8
-    for (int i = first; i < from.n; i++)
+    for (int i = 0; i < from.n; i++)
         add_part(x, m.weight[i][h], *(const float4 *)(from.data + (size_t)i * from.stride + e));
     return x;
 }
-static __device__ __forceinline__ float4 value_of(const parts &from, const merging &m, int e) {
-    return value_from(from, m, e, 0, make_float4(0, 0, 0, 0));
-}
-/* y: the first parts', loaded. */
-static __device__ __forceinline__ float4 value_of(const parts &from, const merging &m, int e,
-                                                  const float4 y[TOGETHER]) {
-    float4 x = make_float4(0, 0, 0, 0);
+/* Four dims of a finished head, element e on: x is their sum. */
+static __device__ __forceinline__ void store_dims(const cuda_pass &p, int row, int kv, int head,
+                                                  const merging &m, int e, const float4 &x,
+                                                  const cuda_acts &acts) {
+    const int h = e / head, d = e % head;
+    const int k = (kv * p.shape.group + h) * p.shape.head_size + d;
+    const float factor = 1 / m.sum[h], out[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
-    for (int i = 0; i < TOGETHER; i++)
-        if (i < from.n)
-            add_part(x, m.weight[i][e / from.head], y[i]);
-    return value_from(from, m, e, TOGETHER, x);
+    for (int j = 0; j < 4; j++)
+        if (d + j < p.shape.head_size)
+            acts.data[acts_at(acts, row, k + j)] = float_bf16(out[j] * factor);
+}
+
+static __device__ void store_softmax(const cuda_pass &p, int row, int kv, const merging &m) {
+    if ((int)threadIdx.x >= p.shape.group)
+        return;
+    const size_t head = (size_t)row * p.shape.n_kv_heads + kv;
+    float *out = p.softmax + (head * CUDA_GROUP + threadIdx.x) * 2;
+    out[0] = m.most[threadIdx.x], out[1] = m.sum[threadIdx.x];
+}
+
+/* A head from parts that have been weighed. */
+template <int WARPS>
+static __device__ void store_head(const cuda_pass &p, int row, int kv, bool look, bool mass,
+                                  const parts &from, const merging &m, const cuda_acts &acts) {
+    for (int e = 4 * threadIdx.x; e < from.group * from.head && !look; e += 128 * WARPS)
+        store_dims(p, row, kv, from.head, m, e, value_of(from, m, e), acts);
+    if (mass)
+        store_softmax(p, row, kv, m);
+}
+
+static __device__ float *part_of(const cuda_pass &p, int row, int kv, int chunk) {
+    const size_t head = (size_t)row * p.shape.n_kv_heads + kv;
+    return p.part +
+           (head * p.max_chunks + chunk) * attend_part_floats(p.shape.group, p.shape.cache_head);
 }
 
 template <int WARPS>
