@@ -191,6 +191,8 @@ struct cuda_product {
     const float *gain;         /* RESIDUAL: of the next norm */
     float *squares_out;        /* RESIDUAL */
     int32_t rows;              /* rows computed: 1, 4, 8, 16, 32, 64 or a multiple of 128 */
+    int32_t light;             /* of one row: takes little memory of a multiprocessor if there is
+                                  little to load, so that the next product begins beside it */
     float *rms;                /* [rows] scratch, or NULL where rows <= 64 */
     float *part;               /* partial sums: cuda_product_part_bytes */
     int32_t *arrived;          /* cuda_product_counters of them, zero between launches */

@@ -57,14 +57,16 @@ void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_residual *r
     struct cuda_product p = product_of(b, &w->qkv, &r->acts, CUDA_QKV, r->rows);
     normed(&p, r);
     p.bias = w->qkv_bias;
+    p.light = 1;
     p.y = y, p.ldy = w->qkv.n;
     cuda_product_run(&p, b->stream);
 }
 
 static void residual(const struct cuda *b, const struct cuda_matrix *w,
-                     const struct cuda_acts *acts, const float *gain,
-                     const struct cuda_residual *r) {
+                     const struct cuda_acts *acts, const float *gain, const struct cuda_residual *r,
+                     bool light) {
     struct cuda_product p = product_of(b, w, acts, CUDA_RESIDUAL, r->rows);
+    p.light = light;
     p.y = r->x, p.ldy = cuda_config(b)->dim;
     p.acts_out = r->acts;
     p.gain = gain;
@@ -76,14 +78,14 @@ void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda
                           const struct cuda_acts *acts_q, const struct cuda_acts *acts_ffn) {
     const struct cuda_layer *w = &b->weights.layers[layer];
     bool last = layer + 1 == cuda_config(b)->n_layers;
-    residual(b, &w->o, acts_q, w->ffn_norm, r);
+    residual(b, &w->o, acts_q, w->ffn_norm, r, true);
     cuda_mark(b, KERNEL_O);
     struct cuda_product p = product_of(b, &w->gate_up, &r->acts, CUDA_SWIGLU, r->rows);
     normed(&p, r);
     p.acts_out = *acts_ffn;
     cuda_product_run(&p, b->stream);
     cuda_mark(b, KERNEL_GATE_UP);
-    residual(b, &w->down, acts_ffn, last ? b->weights.final_norm : w[1].attn_norm, r);
+    residual(b, &w->down, acts_ffn, last ? b->weights.final_norm : w[1].attn_norm, r, false);
     cuda_mark(b, KERNEL_DOWN);
 }
 

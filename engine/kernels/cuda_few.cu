@@ -3,7 +3,8 @@
  * eight sums are added in the order of the segments. cuda_many.cu adds in the same order, so a row
  * has the same bits in both. One block stands on every multiprocessor, with a ring so deep that no
  * second one fits: two would be two shares there, and none elsewhere. Where one has ended, the next
- * product's block begins, and fills its ring while other blocks still run. */
+ * product's block begins, and fills its ring while other blocks still run. Small products of one
+ * row take little: the next one's ring fills beside them, all through attention. */
 #include "engine/kernels/cuda_epilogue.cuh"
 #include "engine/kernels/cuda_products.cuh"
 #include "engine/kernels/cuda_ring.cuh"
@@ -199,14 +200,28 @@ __global__ void __launch_bounds__(THREADS) k_few(const __grid_constant__ cuda_pr
         compute<ROWS>(p, s, warp, lane);
 }
 
+template <int ROWS, int STAGES>
+static void launch_ring(const cuda_product *p, int blocks, cudaStream_t stream) {
+    launch(k_few<ROWS, STAGES>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS, STAGES>),
+           stream, *p);
+}
+
+/* Whether one tile is all that a block has, and few stages hold it. */
+static bool is_light(const cuda_product *p, int stages) {
+    return p->light && (p->w.n + 15) / 16 <= device_multiprocessors() && p->acts.chunks <= stages;
+}
+
+/* A light ring lies beside a deep one of one row in a multiprocessor; two deep ones never do. */
 template <int ROWS> static void launch_few(const cuda_product *p, int blocks, cudaStream_t stream) {
-    enum { DEEP = 10, SHALLOW = 4 };
-    if (product_is_deep())
-        launch(k_few<ROWS, DEEP>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS, DEEP>),
-               stream, *p);
+    enum { DEEP = ROWS == 1 ? 9 : 10, SHALLOW = 4, LIGHT = 3 };
+    static_assert(ROWS > 1 ||
+                  sizeof(few_shared<1, DEEP>) + sizeof(few_shared<1, LIGHT>) + 2048 <= 228 * 1024);
+    if (ROWS == 1 && product_is_deep() && is_light(p, LIGHT))
+        launch_ring<ROWS, LIGHT>(p, blocks, stream);
+    else if (product_is_deep())
+        launch_ring<ROWS, DEEP>(p, blocks, stream);
     else
-        launch(k_few<ROWS, SHALLOW>, dim3(blocks), dim3(THREADS), sizeof(few_shared<ROWS, SHALLOW>),
-               stream, *p);
+        launch_ring<ROWS, SHALLOW>(p, blocks, stream);
 }
 
 void product_few(const cuda_product *p, cudaStream_t stream) {
