@@ -172,6 +172,14 @@ __global__ void k_rms(const __grid_constant__ cuda_product p, float *rms) {
         rms[row] = x;
 }
 
+/* Whether whole items of 32 rows, not too long, give most multiprocessors one: where wider ones are
+ * so few they would have to be cut, and sums of cut items travel through memory. */
+static bool takes_narrow_items(const cuda_product *p) {
+    enum { LONG = 2048 };
+    const int items = (p->w.n + 127) / 128 * (p->rows / 32), most = device_multiprocessors();
+    return p->w.k <= LONG && items <= most && 2 * items > most;
+}
+
 void product_many(const cuda_product *p, cudaStream_t stream) {
     if (p->rows == 8)
         launch_many<1, 1>(p, stream);
@@ -184,7 +192,9 @@ void product_many(const cuda_product *p, cudaStream_t stream) {
     else {
         if (p->epilogue != CUDA_RESIDUAL)
             launch(k_rms, dim3((p->rows + 7) / 8), dim3(256), 0, stream, *p, p->rms);
-        if (!product_wide(p, stream))
+        if (takes_narrow_items(p))
+            launch_many<2, 2>(p, stream);
+        else if (!product_wide(p, stream))
             launch_many<8, 2>(p, stream);
     }
 }

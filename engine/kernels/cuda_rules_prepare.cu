@@ -28,17 +28,33 @@ static __device__ size_t head_number(const cuda_pass &p, const rules_head &h) {
 
 /* --- q, k, v -------------------------------------------------------------------------------- */
 
-/* One vector by one warp. gain, rope: NULL for none. */
+/* What a lane needs to rotate its pairs of dims d = lane + 32 i < head_size / 2. Keys that are kept
+ * by rank are not rotated, and their query stands behind all of them. */
+template <int CH> struct rotation { float c[(CH + 63) / 64], s[(CH + 63) / 64]; };
 template <int CH>
-static __device__ void load_vector(const cuda_shape &shape, const float *from, const float *gain,
-                                   const float *rope, float *to) {
-    const int lane = threadIdx.x % 32, size = shape.head_size, half = size / 2;
-    float x[CH / 32], squares = 0;
+static __device__ rotation<CH> load_rotation(const cuda_pass &p, const rules_head &h) {
+    const int half = p.shape.head_size / 2;
+    const int at = h.plan->keys == KEYS_RANK ? h.n_live - 1 : h.now;
+    const float *rope = p.rope + (size_t)at * p.shape.head_size;
+    rotation<CH> r = {};
 #pragma unroll
-    for (int e = 0; e < CH / 32; e++) {
-        x[e] = lane + 32 * e < size ? __ldcg(from + lane + 32 * e) : 0;
-        squares += x[e] * x[e];
+    for (int i = 0; i < (CH + 63) / 64; i++) {
+        const int d = threadIdx.x % 32 + 32 * i;
+        if (d < half)
+            r.c[i] = rope[d], r.s[i] = rope[half + d];
     }
+    return r;
+}
+
+/* One vector by one warp: x[e] is dim lane + 32 e. gain, r: NULL for none. */
+template <int CH>
+static __device__ void finish_vector(const cuda_shape &shape, const float x[CH / 32],
+                                     const float *gain, const rotation<CH> *r, float *to) {
+    const int lane = threadIdx.x % 32, size = shape.head_size, half = size / 2;
+    float squares = 0;
+#pragma unroll
+    for (int e = 0; e < CH / 32; e++)
+        squares += x[e] * x[e];
     squares = warp_sum(squares);
     const float factor = 1 / sqrtf(squares / (float)size + shape.eps);
 #pragma unroll
@@ -46,34 +62,50 @@ static __device__ void load_vector(const cuda_shape &shape, const float *from, c
         const int d = lane + 32 * e;
         to[d] = gain && d < size ? x[e] * factor * gain[d] : x[e];
     }
-    if (!rope)
+    if (!r)
         return;
     __syncwarp();
-    for (int d = lane; d < half; d += 32) {
-        const float c = rope[d], s = rope[half + d], a = to[d], b = to[half + d];
-        to[d] = a * c - b * s;
-        to[half + d] = b * c + a * s;
+#pragma unroll
+    for (int i = 0; i < (CH + 63) / 64; i++) {
+        const int d = lane + 32 * i;
+        if (d >= half)
+            continue;
+        const float a = to[d], b = to[half + d];
+        to[d] = a * r->c[i] - b * r->s[i];
+        to[half + d] = b * r->c[i] + a * r->s[i];
     }
 }
 
-/* Keys that are kept by rank are not rotated, and their query stands behind all of them. */
+/* Vector i of group + 2: the q heads, k, v; all of a warp are on their way at once. */
 template <int CH>
 static __device__ void load_vectors(const cuda_pass &p, const rules_head &h, const float *q_norm,
-                                    const float *k_norm, const prepared<CH> &x) {
+                                    const float *k_norm, const rotation<CH> &r,
+                                    const prepared<CH> &to) {
+    enum { EACH = (CUDA_GROUP + 2 + RULES_WARPS - 1) / RULES_WARPS };
     const cuda_shape &c = p.shape;
-    const bool by_rank = h.plan->keys == KEYS_RANK;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float *qkv = p.qkv + (size_t)h.row * (c.n_heads + 2 * c.n_kv_heads) * c.head_size;
-    const float *rope = p.rope + (size_t)(by_rank ? h.n_live - 1 : h.now) * c.head_size;
-    for (int i = threadIdx.x / 32; i < c.group + 2; i += RULES_WARPS) {
-        const bool is_q = i < c.group, is_k = i == c.group;
-        const int head = is_q   ? h.kv * c.group + i
-                         : is_k ? c.n_heads + h.kv
-                                : c.n_heads + c.n_kv_heads + h.kv;
-        load_vector<CH>(c, qkv + head * c.head_size,
-                        is_q   ? q_norm
-                        : is_k ? k_norm
-                               : NULL,
-                        is_q || (is_k && !by_rank) ? rope : NULL, x.q + i * CH);
+    float x[EACH][CH / 32];
+#pragma unroll
+    for (int n = 0; n < EACH; n++) {
+        const int i = warp + RULES_WARPS * n, kv = i - c.group;
+        const int head = kv < 0 ? h.kv * c.group + i : c.n_heads + kv * c.n_kv_heads + h.kv;
+#pragma unroll
+        for (int e = 0; e < CH / 32; e++)
+            x[n][e] = kv < 2 && lane + 32 * e < c.head_size
+                          ? __ldcg(qkv + head * c.head_size + lane + 32 * e)
+                          : 0;
+    }
+#pragma unroll
+    for (int n = 0; n < EACH; n++) {
+        const int i = warp + RULES_WARPS * n, kv = i - c.group;
+        const bool rotates = kv < 0 || (kv == 0 && h.plan->keys != KEYS_RANK);
+        if (kv < 2)
+            finish_vector<CH>(c, x[n],
+                              kv < 0    ? q_norm
+                              : kv == 0 ? k_norm
+                                        : NULL,
+                              rotates ? &r : NULL, to.q + i * CH);
     }
 }
 
@@ -229,8 +261,9 @@ __global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
     if (h.evicts)
         rules_evict(h, b);
     const rules_place at = rules_find_place(h);
+    const rotation<CH> rotation = load_rotation<CH>(p, h);
     pdl_wait(); /* for q, k, v: nothing before needs more than the layer's last pass has left */
-    load_vectors<CH>(p, h, q_norm, k_norm, x);
+    load_vectors<CH>(p, h, q_norm, k_norm, rotation, x);
     __syncthreads();
     append<CH>(h, at, x);
     store_queries<CH, GT>(p, h, x.q);
