@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <utf8proc.h>
-
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
@@ -24,6 +22,7 @@ struct seen {
 
 struct encoder {
     const struct tokenizer *tokenizer;
+    const char *text; /* the whole input */
     struct splitter splitter;
     struct bpe_scratch scratch;
     struct seen *cache; /* NULL for short texts */
@@ -80,31 +79,18 @@ static bool encode_pieces(struct encoder *c, const char *text, size_t size) {
     return splitter_run(&c->splitter, text, size);
 }
 
-/* Composition begins with U+0300 (CC 80): a text of smaller characters is NFC. */
-char *tokenizer_nfc(const char *text, size_t size, size_t *out_size) {
-    size_t i = 0;
-    while (i < size && (unsigned char)text[i] < 0xcc)
-        i++;
-    if (i == size)
-        return NULL;
-    utf8proc_uint8_t *out;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &out,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    CHECK(n >= 0); /* valid UTF-8 and less than 1 GiB: only memory can be short */
-    *out_size = (size_t)n;
-    return (char *)out;
-}
-
 static bool encode_normal(struct encoder *c, const char *text, size_t size) {
     size_t n;
-    char *nfc = c->tokenizer->nfc ? tokenizer_nfc(text, size, &n) : NULL;
-    if (nfc) {
+    bool first = text == c->text;
+    char *normal = normal_text(c->tokenizer, text, size, &n);
+    if (normal) {
         char *kept = splitter_buffer(&c->splitter, n);
-        memcpy(kept, nfc, n);
-        free(nfc);
+        memcpy(kept, normal, n);
+        free(normal);
         text = kept;
         size = n;
     }
+    c->splitter.origin = first ? text : NULL;
     return cut_added(c, &c->tokenizer->normalized, encode_pieces, text, size);
 }
 
@@ -118,7 +104,7 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
         return err_set(e, EXIT_CONTENT, "offset %zu: invalid UTF-8 (byte 0x%02x)", bad,
                        (unsigned char)text[bad]);
     size_t before = out->count;
-    struct encoder c = {.tokenizer = tokenizer, .out = out, .e = e};
+    struct encoder c = {.tokenizer = tokenizer, .text = text, .out = out, .e = e};
     c.splitter = (struct splitter){.steps = tokenizer->steps,
                                    .n_steps = tokenizer->n_steps,
                                    .piece = encode_piece,
@@ -153,36 +139,7 @@ const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_
     const struct vocab *v = &tokenizer->vocab;
     if (id < 0 || id >= v->count || !v->pieces[id].known)
         return NULL;
-    *size = v->pieces[id].size;
+    *size = v->pieces[id].text_size;
     *special = v->pieces[id].special;
-    return v->bytes + v->pieces[id].offset;
-}
-
-char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
-                       bool skip_special, size_t *size, struct err *e) {
-    size_t total = 0, length;
-    bool special;
-    for (size_t i = 0; i < n; i++) {
-        if (!tokenizer_piece(tokenizer, ids[i], &length, &special)) {
-            err_set(e, EXIT_CONTENT, "id %d at place %zu: expected a token of the %d known ids",
-                    ids[i], i, tokenizer->vocab.count);
-            return NULL;
-        }
-        total += special && skip_special ? 0 : length;
-    }
-    char *bytes = must_alloc(total);
-    total = 0;
-    for (size_t i = 0; i < n; i++) {
-        const char *piece = tokenizer_piece(tokenizer, ids[i], &length, &special);
-        if (special && skip_special)
-            continue;
-        memcpy(bytes + total, piece, length);
-        total += length;
-    }
-    *size = utf8_mend(bytes, total, NULL);
-    char *text = must_alloc(*size + 1);
-    utf8_mend(bytes, total, text);
-    text[*size] = 0;
-    free(bytes);
-    return text;
+    return v->bytes + v->pieces[id].text_offset;
 }

@@ -1,6 +1,6 @@
-/* tokenizer.json: byte-level BPE as the Hugging Face `tokenizers` library computes it.
- * Text is bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never
- * repaired.
+/* tokenizer.json: BPE as the Hugging Face `tokenizers` library computes it, byte-level (GPT-2,
+ * Qwen, Llama 3) or of characters with bytes behind them (SentencePiece: Llama 2, Mistral). Text is
+ * bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never repaired.
  * Regular expressions class characters as PCRE2's version of Unicode does (14 for PCRE2 10.42): a
  * pattern that tells younger characters' classes apart may cut those otherwise than the library. */
 #pragma once
@@ -32,5 +32,8 @@ const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_
  * the library. NULL (EXIT_CONTENT) for an id out of range. */
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
                        bool skip_special, size_t *size, struct err *e);
+/* Whether tokenizer_decode leaves out a space that the text begins with (tokenizer_piece does not).
+ */
+bool tokenizer_drops_space(const struct tokenizer *tokenizer);
 int32_t tokenizer_id(const struct tokenizer *tokenizer,
                      const char *token); /* added or vocabulary token; -1 if absent */

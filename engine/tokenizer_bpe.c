@@ -1,25 +1,29 @@
-/* Byte-pair merging: of all neighbours the pair with the lowest rank merges first, of equal ones
- * the leftmost. */
+/* Byte-pair encoding: the table of merges, and pieces as symbols. A run of symbols ends early where
+ * no merge joins the characters on both sides: the merges of a text without such places take longer
+ * than those of its parts, and give the same. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
 
 #define FREE UINT64_MAX
-#define SHORT_PIECE 24 /* up to here a scan for the best pair beats the heap */
-
-struct bpe_symbol {
-    int32_t id, prev, next; /* neighbours by place, -1 = none */
-    bool gone;
-};
-
-struct bpe_candidate {
-    int32_t rank, place, id; /* place of the left symbol; id of the merged token */
-};
+#define MEETING_BITS \
+    18 /* pairs of bytes would need 16; characters collide, which only costs time */
 
 static uint64_t pair_of(int32_t left, int32_t right) {
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+/* --- merges ------------------------------------------------------------------------ */
+
+/* The id of <0x00> to <0xFF>, however the vocabulary spells other tokens. */
+static int32_t find_fallback(const struct vocab *v, int byte) {
+    char spelling[8];
+    snprintf(spelling, sizeof spelling, "<0x%02X>", (unsigned)byte);
+    return vocab_find(v, spelling);
 }
 
 void bpe_open(struct bpe *b, const struct vocab *v, size_t n_merges) {
@@ -33,10 +37,14 @@ void bpe_open(struct bpe *b, const struct vocab *v, size_t n_merges) {
     for (int byte = 0; byte < 256; byte++) {
         char c = (char)byte;
         b->byte_id[byte] = vocab_find_bytes(v, &c, 1);
+        b->fallback_id[byte] = find_fallback(v, byte);
     }
 }
 
-void bpe_free(struct bpe *b) { free(b->merges); }
+void bpe_free(struct bpe *b) {
+    free(b->merges);
+    free(b->meetings);
+}
 
 static struct merge *slot_of(const struct bpe *b, uint64_t pair) {
     size_t slot = rng_mix(pair) & b->mask;
@@ -47,166 +55,149 @@ static struct merge *slot_of(const struct bpe *b, uint64_t pair) {
 
 void bpe_add(struct bpe *b, int32_t left, int32_t right, int32_t rank, int32_t id) {
     uint64_t pair = pair_of(left, right);
+    CHECK(rank >= 0);
     *slot_of(b, pair) = (struct merge){.pair = pair, .rank = rank, .id = id};
+    b->n_ranks = rank < b->n_ranks ? b->n_ranks : rank + 1;
 }
 
-static const struct merge *find(const struct bpe *b, int32_t left, int32_t right) {
+const struct merge *bpe_find(const struct bpe *b, int32_t left, int32_t right) {
     const struct merge *m = slot_of(b, pair_of(left, right));
     return m->pair == FREE ? NULL : m;
 }
 
+/* --- where merges can join ------------------------------------------------------------ */
+
+/* What a token begins and ends with: bytes, or characters of a verbatim vocabulary. */
+struct ends {
+    uint32_t first, last;
+};
+
+static struct ends ends_of(const struct vocab *v, int32_t id) {
+    const struct piece *p = &v->pieces[id];
+    const char *text = v->bytes + p->offset;
+    if (!p->size)
+        return (struct ends){0, 0};
+    if (!v->verbatim)
+        return (struct ends){(unsigned char)text[0], (unsigned char)text[p->size - 1]};
+    size_t last = p->size - 1;
+    while (last && ((unsigned char)text[last] & 0xc0) == 0x80)
+        last--;
+    return (struct ends){utf8_code(text, utf8_width(text, p->size)),
+                         utf8_code(text + last, p->size - last)};
+}
+
+static size_t meeting_of(uint32_t left, uint32_t right) {
+    return (left * 256u ^ right * 0x9e3779b1u) & ((1u << MEETING_BITS) - 1);
+}
+
+void bpe_seal(struct bpe *b, const struct vocab *v) {
+    b->meetings = must_zalloc((1u << MEETING_BITS) / 64, sizeof *b->meetings);
+    for (size_t i = 0; i <= b->mask; i++) {
+        if (b->merges[i].pair == FREE)
+            continue;
+        size_t bit = meeting_of(ends_of(v, (int32_t)(b->merges[i].pair >> 32)).last,
+                                ends_of(v, (int32_t)(uint32_t)b->merges[i].pair).first);
+        b->meetings[bit / 64] |= UINT64_C(1) << bit % 64;
+    }
+}
+
+static bool may_join(const struct bpe *b, uint32_t left, uint32_t right) {
+    size_t bit = meeting_of(left, right);
+    return !b->meetings || b->meetings[bit / 64] >> bit % 64 & 1;
+}
+
+/* --- pieces ------------------------------------------------------------------------------ */
+
 void bpe_scratch_free(struct bpe_scratch *scratch) {
     free(scratch->symbols);
-    free(scratch->heap);
+    bpe_queue_free(scratch->queue);
 }
 
-/* --- short pieces -------------------------------------------------------------- */
+struct run {
+    const struct bpe *bpe;
+    const struct vocab *vocab;
+    struct bpe_scratch *scratch;
+    struct id_list *out;
+    bool unknown; /* what the vocabulary lacks has come, and its id is still to be put */
+};
 
-static void merge_short(const struct bpe *b, struct bpe_symbol *s, size_t n, struct id_list *out) {
-    int32_t ids[SHORT_PIECE], ranks[SHORT_PIECE], merged[SHORT_PIECE];
-    for (size_t i = 0; i < n; i++)
-        ids[i] = s[i].id;
-    for (size_t i = 0; i + 1 < n; i++) {
-        const struct merge *m = find(b, ids[i], ids[i + 1]);
-        ranks[i] = m ? m->rank : INT32_MAX;
-        merged[i] = m ? m->id : -1;
+static void put_symbol(struct run *r, int32_t id, struct ends ends) {
+    struct bpe_scratch *s = r->scratch;
+    if (s->n_symbols && !may_join(r->bpe, s->last, ends.first))
+        bpe_merge(r->bpe, s, r->out);
+    if (s->n_symbols == s->room) {
+        s->room = s->room ? 2 * s->room : 256;
+        s->symbols = must_realloc(s->symbols, s->room * sizeof *s->symbols);
     }
-    for (;;) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (ranks[i] < ranks[best])
-                best = i;
-        if (n < 2 || ranks[best] == INT32_MAX)
-            break;
-        ids[best] = merged[best];
-        n--;
-        for (size_t i = best + 1; i < n; i++) {
-            ids[i] = ids[i + 1];
-            ranks[i] = ranks[i + 1];
-            merged[i] = merged[i + 1];
-        }
-        for (size_t i = best ? best - 1 : 0; i <= best && i + 1 < n; i++) {
-            const struct merge *m = find(b, ids[i], ids[i + 1]);
-            ranks[i] = m ? m->rank : INT32_MAX;
-            merged[i] = m ? m->id : -1;
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        id_list_add(out, ids[i]);
+    s->symbols[s->n_symbols++] = id;
+    s->last = ends.last;
 }
 
-/* --- long pieces: a heap ----------------------------------------------------------- */
-
-static bool before(const struct bpe_candidate *x, const struct bpe_candidate *y) {
-    return x->rank != y->rank ? x->rank < y->rank : x->place < y->place;
+static void put_unknown(struct run *r) {
+    if (r->unknown)
+        put_symbol(r, r->bpe->unknown, ends_of(r->vocab, r->bpe->unknown));
+    r->unknown = false;
 }
 
-static void push(struct bpe_scratch *h, struct bpe_candidate c) {
-    if (h->heap_size == h->heap_room) {
-        h->heap_room = h->heap_room ? 2 * h->heap_room : 256;
-        h->heap = must_realloc(h->heap, h->heap_room * sizeof *h->heap);
-    }
-    size_t i = h->heap_size++;
-    for (; i && before(&c, &h->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        h->heap[i] = h->heap[(i - 1) / 2];
-    h->heap[i] = c;
-}
-
-static struct bpe_candidate pop(struct bpe_scratch *h) {
-    struct bpe_candidate top = h->heap[0], last = h->heap[--h->heap_size];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < h->heap_size; i = child) {
-        if (child + 1 < h->heap_size && before(&h->heap[child + 1], &h->heap[child]))
-            child++;
-        if (!before(&h->heap[child], &last))
-            break;
-        h->heap[i] = h->heap[child];
-    }
-    h->heap[i] = last;
-    return top;
-}
-
-static void propose(const struct bpe *b, struct bpe_scratch *h, int32_t left) {
-    int32_t right = left < 0 ? -1 : h->symbols[left].next;
-    if (right < 0)
-        return;
-    const struct merge *m = find(b, h->symbols[left].id, h->symbols[right].id);
-    if (m)
-        push(h, (struct bpe_candidate){m->rank, left, m->id});
-}
-
-static void merge_long(const struct bpe *b, struct bpe_scratch *h, size_t n, struct id_list *out) {
-    struct bpe_symbol *s = h->symbols;
-    h->heap_size = 0;
-    for (size_t i = 0; i + 1 < n; i++)
-        propose(b, h, (int32_t)i);
-    while (h->heap_size) {
-        struct bpe_candidate c = pop(h);
-        int32_t right = s[c.place].next;
-        if (s[c.place].gone || right < 0)
-            continue;
-        /* one of the two may have merged with someone else since this was proposed */
-        const struct merge *m = find(b, s[c.place].id, s[right].id);
-        if (!m || m->id != c.id)
-            continue;
-        s[c.place].id = c.id;
-        s[c.place].next = s[right].next;
-        s[right].gone = true;
-        if (s[c.place].next >= 0)
-            s[s[c.place].next].prev = c.place;
-        propose(b, h, s[c.place].prev);
-        propose(b, h, c.place);
-    }
-    for (int32_t i = 0; i >= 0; i = s[i].next)
-        id_list_add(out, s[i].id);
-}
-
-/* --- both --------------------------------------------------------------------------- */
-
-/* One symbol a byte, fewer where unknown bytes fuse. Returns their number, 0 on error. */
-static size_t start_symbols(const struct bpe *b, struct bpe_symbol *s, const char *piece,
-                            size_t size, struct err *e) {
-    size_t n = 0;
-    bool unknown = false;
+/* Puts the tokens of the bytes, if there is one for each. */
+static bool put_fallback(struct run *r, const char *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!r->bpe->fallback || r->bpe->fallback_id[(unsigned char)bytes[i]] < 0)
+            return false;
     for (size_t i = 0; i < size; i++) {
-        unsigned char byte = (unsigned char)piece[i];
-        bool fuse = unknown && b->fuse_unknown;
-        unknown = b->byte_id[byte] < 0;
-        if (unknown && b->unknown < 0) {
-            err_set(e, EXIT_CONTENT, "the vocabulary has no token for byte 0x%02x", byte);
-            return 0;
-        }
-        if (unknown && fuse)
-            continue;
-        s[n] = (struct bpe_symbol){.id = unknown ? b->unknown : b->byte_id[byte],
-                                   .prev = (int32_t)n - 1,
-                                   .next = (int32_t)n + 1};
-        n++;
+        int32_t id = r->bpe->fallback_id[(unsigned char)bytes[i]];
+        put_symbol(r, id, ends_of(r->vocab, id));
     }
-    s[n - 1].next = -1;
-    return n;
+    return true;
+}
+
+/* As the library does it, an unknown character in front of one that falls back to bytes comes
+ * behind those. */
+static bool put_start(struct run *r, int32_t id, const char *bytes, size_t width, struct err *e) {
+    if (id >= 0) {
+        uint32_t code = width == 1 ? (unsigned char)*bytes : utf8_code(bytes, width);
+        put_unknown(r);
+        put_symbol(r, id, (struct ends){code, code});
+        return true;
+    }
+    if (put_fallback(r, bytes, width))
+        return true;
+    if (r->bpe->unknown < 0)
+        return err_set(e, EXIT_CONTENT, "the vocabulary has no token for byte 0x%02x",
+                       (unsigned char)*bytes);
+    if (!r->bpe->fuse_unknown)
+        put_unknown(r);
+    return r->unknown = true;
+}
+
+static bool put_piece(struct run *r, const char *piece, size_t size, struct err *e) {
+    bool verbatim = r->vocab->verbatim;
+    for (size_t at = 0, width; at < size; at += width) {
+        unsigned char byte = (unsigned char)piece[at];
+        width = verbatim && byte >= 0x80 ? utf8_width(piece + at, size - at) : 1;
+        int32_t id =
+            width == 1 ? r->bpe->byte_id[byte] : vocab_find_bytes(r->vocab, piece + at, width);
+        if (!put_start(r, id, piece + at, width, e))
+            return false;
+    }
+    put_unknown(r);
+    return true;
 }
 
 bool bpe_encode(const struct bpe *b, const struct vocab *v, struct bpe_scratch *scratch,
                 const char *piece, size_t size, struct id_list *out, struct err *e) {
-    if (!size)
-        return true;
     int32_t whole = b->whole_first ? vocab_find_bytes(v, piece, size) : -1;
     if (whole >= 0) {
         id_list_add(out, whole);
         return true;
     }
-    if (size > scratch->symbol_room) {
-        scratch->symbol_room = size < 128 ? 256 : 2 * size;
-        free(scratch->symbols);
-        scratch->symbols = must_alloc(scratch->symbol_room * sizeof *scratch->symbols);
-    }
-    size_t n = start_symbols(b, scratch->symbols, piece, size, e);
-    if (!n)
-        return false;
-    if (n <= SHORT_PIECE)
-        merge_short(b, scratch->symbols, n, out);
-    else
-        merge_long(b, scratch, n, out);
-    return true;
+    if (size > TOKENIZER_TEXT)
+        return err_set(e, EXIT_CONTENT, "a piece of %zu bytes, at most %zu are taken", size,
+                       TOKENIZER_TEXT);
+    struct run run = {.bpe = b, .vocab = v, .scratch = scratch, .out = out};
+    bool ok = put_piece(&run, piece, size, e);
+    if (ok)
+        bpe_merge(b, scratch, out);
+    scratch->n_symbols = 0;
+    return ok;
 }

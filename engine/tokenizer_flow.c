@@ -1,5 +1,4 @@
-/* The components of tokenizer.json that stand round the model: normalizer, pre_tokenizer,
- * post_processor, decoder. */
+/* The components of tokenizer.json in front of the model: normalizer, pre_tokenizer. */
 #include <stdio.h>
 
 #include "engine/tokenizer_reader.h"
@@ -8,39 +7,47 @@
 #define GPT2_PATTERN \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-/* The "type" of a component; NULL (and an error) without one. */
-static const char *type_of(struct reader *r, const struct json *component, const char *place) {
-    const struct json *type = json_get(component, "type");
-    const char *text = type ? json_text(type) : NULL;
-    if (!text)
-        FAIL(r, "%s: %s: expected an object with a \"type\"", r->name, place);
-    return text;
-}
-
-static bool unsupported(struct reader *r, const char *place, const char *type) {
-    return FAIL(r, "%s: %s of type '%.60s' is not supported (byte-level BPE only)", r->name, place,
-                type);
-}
-
 /* --- normalizer and pre-tokenizer ----------------------------------------------------------- */
+
+static bool add_normal(struct reader *r, enum normal_kind kind, const char *from, const char *to) {
+    return normal_add(r->t, kind, from, to) ||
+           FAIL(r, "%s: normalizer: more than %d steps", r->name, NORMAL_STEPS);
+}
+
+/* A short text under `key`: it may be written many times. */
+static const char *short_text(struct reader *r, const struct json *object, const char *key,
+                              const char *place) {
+    const struct json *value = json_get(object, key);
+    const char *text = absent(value) ? NULL : json_text(value);
+    if (text && strlen(text) <= 64)
+        return text;
+    FAIL(r, "%s: %s.%s: expected a text of at most 64 bytes", r->name, place, key);
+    return NULL;
+}
+
+static bool read_replace(struct reader *r, const struct json *n) {
+    const char *from = short_text(r, json_get(n, "pattern"), "String", "normalizer.pattern");
+    const char *to = from ? short_text(r, n, "content", "normalizer") : NULL;
+    return to && add_normal(r, NORMAL_REPLACE, from, to);
+}
 
 static bool read_normalizer(struct reader *r, const struct json *n) {
     if (absent(n))
         return true;
-    const char *type = type_of(r, n, "normalizer");
+    const char *type = read_type(r, n, "normalizer");
     if (!type)
         return false;
     if (!strcmp(type, "NFC"))
-        return r->t->nfc = true;
+        return add_normal(r, NORMAL_NFC, NULL, NULL);
+    if (!strcmp(type, "Replace"))
+        return read_replace(r, n);
+    if (!strcmp(type, "Prepend")) {
+        const char *text = short_text(r, n, "prepend", "normalizer");
+        return text && add_normal(r, NORMAL_PREPEND, NULL, text);
+    }
     if (strcmp(type, "Sequence") != 0)
-        return unsupported(r, "normalizer", type);
-    const struct json *list = json_get(n, "normalizers");
-    if (absent(list) || json_type(list) != JSON_ARRAY)
-        return FAIL(r, "%s: normalizer.normalizers: expected a list", r->name);
-    for (const struct json *m = json_first(list); m; m = json_next(m))
-        if (!read_normalizer(r, m))
-            return false;
-    return true;
+        return read_unsupported(r, "normalizer", type);
+    return read_sequence(r, n, "normalizer", "normalizers", read_normalizer);
 }
 
 static bool read_keep(struct reader *r, const struct json *p, enum split_keep *keep) {
@@ -84,27 +91,31 @@ static bool read_digits(struct reader *r, const struct json *p, struct split *st
 }
 
 static bool read_byte_level(struct reader *r, const struct json *p, struct split *step) {
-    bool regex = true;
-    if (!read_flag(r, p, "add_prefix_space", "pre_tokenizer", &step->prefix_space) ||
+    bool regex = true, prefix;
+    if (!read_flag(r, p, "add_prefix_space", "pre_tokenizer", &prefix) ||
         (json_get(p, "use_regex") && !read_flag(r, p, "use_regex", "pre_tokenizer", &regex)))
         return false;
+    step->prefix = prefix ? PREFIX_ALWAYS : PREFIX_NEVER;
     r->byte_level = true;
     return !regex || split_compile(step, r->name, GPT2_PATTERN, false, r->e);
 }
 
+/* Files of older versions say add_prefix_space, and cut always. */
+static bool read_metaspace(struct reader *r, const struct json *p, struct split *step) {
+    bool split = true;
+    if (!read_space(r, p, "pre_tokenizer", step->space, &step->prefix) ||
+        (json_get(p, "split") && !read_flag(r, p, "split", "pre_tokenizer", &split)))
+        return false;
+    step->keep = SPLIT_WITH_NEXT;
+    return !split || split_compile(step, r->name, step->space, true, r->e);
+}
+
 static bool read_pre_tokenizer(struct reader *r, const struct json *p) {
-    const char *type = type_of(r, p, "pre_tokenizer");
+    const char *type = read_type(r, p, "pre_tokenizer");
     if (!type)
         return false;
-    if (!strcmp(type, "Sequence")) {
-        const struct json *list = json_get(p, "pretokenizers");
-        if (absent(list) || json_type(list) != JSON_ARRAY)
-            return FAIL(r, "%s: pre_tokenizer.pretokenizers: expected a list", r->name);
-        for (const struct json *m = json_first(list); m; m = json_next(m))
-            if (!read_pre_tokenizer(r, m))
-                return false;
-        return true;
-    }
+    if (!strcmp(type, "Sequence"))
+        return read_sequence(r, p, "pre_tokenizer", "pretokenizers", read_pre_tokenizer);
     if (r->byte_level)
         return FAIL(r, "%s: pre_tokenizer: nothing is supported behind ByteLevel", r->name);
     if (r->t->n_steps == SPLIT_STEPS)
@@ -116,7 +127,9 @@ static bool read_pre_tokenizer(struct reader *r, const struct json *p) {
         return read_digits(r, p, step);
     if (!strcmp(type, "ByteLevel"))
         return read_byte_level(r, p, step);
-    return unsupported(r, "pre_tokenizer", type);
+    if (!strcmp(type, "Metaspace"))
+        return read_metaspace(r, p, step);
+    return read_unsupported(r, "pre_tokenizer", type);
 }
 
 bool read_flow(struct reader *r, const struct json *root) {
@@ -124,97 +137,6 @@ bool read_flow(struct reader *r, const struct json *root) {
     if (!read_normalizer(r, json_get(root, "normalizer")) ||
         (!absent(p) && !read_pre_tokenizer(r, p)))
         return false;
-    return r->byte_level ||
-           FAIL(r, "%s: pre_tokenizer: expected a ByteLevel step (byte-level BPE only)", r->name);
-}
-
-/* --- post-processor and decoder --------------------------------------------------------------- */
-
-/* The ids that the template names `id`. */
-static bool read_template_token(struct reader *r, const struct json *processor, const char *id,
-                                struct id_list *out) {
-    const struct json *token = json_get(json_get(processor, "special_tokens"), id);
-    const struct json *ids = json_get(token, "ids");
-    if (absent(ids) || json_type(ids) != JSON_ARRAY)
-        return FAIL(r, "%s: post_processor.special_tokens: expected \"ids\" for '%.60s'", r->name,
-                    id);
-    for (const struct json *n = json_first(ids); n; n = json_next(n)) {
-        int64_t value;
-        if (!read_id(r, n, "post_processor.special_tokens", id, &value))
-            return false;
-        if (value >= r->t->vocab.count || !r->t->vocab.pieces[value].known)
-            return FAIL(r, "%s: post_processor.special_tokens: '%.60s': id %d is no token", r->name,
-                        id, (int)value);
-        id_list_add(out, (int32_t)value);
-    }
+    r->t->vocab.verbatim = !r->byte_level;
     return true;
-}
-
-/* Reads the ids on both sides of the one sequence A. */
-static bool read_single(struct reader *r, const struct json *p, struct id_list *before,
-                        struct id_list *behind) {
-    const struct json *single = json_get(p, "single");
-    bool text = false;
-    for (const struct json *m = json_first(single); m; m = json_next(m)) {
-        const struct json *token = json_get(json_get(m, "SpecialToken"), "id");
-        const struct json *sequence = json_get(json_get(m, "Sequence"), "id");
-        const char *id = json_text(token ? token : sequence);
-        if (!id || (!token && (text || strcmp(id, "A") != 0)))
-            return FAIL(r, "%s: post_processor.single: expected special tokens and one sequence A",
-                        r->name);
-        text = text || !token;
-        if (token && !read_template_token(r, p, id, text ? behind : before))
-            return false;
-    }
-    return text || FAIL(r, "%s: post_processor.single: expected special tokens and one sequence A",
-                        r->name);
-}
-
-/* A template in a sequence stands around what the ones before it made. */
-static bool read_template(struct reader *r, const struct json *p) {
-    struct id_list before = {0}, behind = {0};
-    bool ok = read_single(r, p, &before, &behind);
-    if (ok) {
-        id_list_append(&before, &r->t->prefix);
-        id_list_append(&r->t->suffix, &behind);
-        id_list_free(&r->t->prefix);
-        r->t->prefix = before;
-    } else {
-        id_list_free(&before);
-    }
-    id_list_free(&behind);
-    return ok;
-}
-
-static bool read_post_processor(struct reader *r, const struct json *p) {
-    if (absent(p))
-        return true;
-    const char *type = type_of(r, p, "post_processor");
-    if (!type)
-        return false;
-    if (!strcmp(type, "ByteLevel")) /* moves offsets, not ids */
-        return true;
-    if (!strcmp(type, "TemplateProcessing"))
-        return read_template(r, p);
-    if (strcmp(type, "Sequence") != 0)
-        return unsupported(r, "post_processor", type);
-    const struct json *list = json_get(p, "processors");
-    if (absent(list) || json_type(list) != JSON_ARRAY)
-        return FAIL(r, "%s: post_processor.processors: expected a list", r->name);
-    for (const struct json *m = json_first(list); m; m = json_next(m))
-        if (!read_post_processor(r, m))
-            return false;
-    return true;
-}
-
-bool read_ends(struct reader *r, const struct json *root) {
-    const struct json *decoder = json_get(root, "decoder");
-    if (absent(decoder))
-        return FAIL(r, "%s: decoder: expected ByteLevel", r->name);
-    const char *type = type_of(r, decoder, "decoder");
-    if (!type)
-        return false;
-    if (strcmp(type, "ByteLevel") != 0)
-        return unsupported(r, "decoder", type);
-    return read_post_processor(r, json_get(root, "post_processor"));
 }

@@ -1,10 +1,11 @@
 /* The parts of a tokenizer, shared by the tokenizer_*.c files alone. Text flows through them in
  * this order: added tokens (tokenizer_added.c) cut the text at their spellings, before and after
- * the normalizer; the normalizer (tokenizer.c) rewrites what is left; the pre-tokenizer
- * (tokenizer_split.c) cuts that into pieces by regular expressions; the model (tokenizer_bpe.c)
- * turns each piece into ids of the vocabulary (tokenizer_vocab.c); the post-processor's template
- * puts fixed ids around them. A new kind of component is a new enum value (or step) here and a row
- * in tokenizer_read.c. */
+ * the normalizer; the normalizer (tokenizer_normal.c) rewrites what is left; the pre-tokenizer
+ * (tokenizer_split.c) cuts that into pieces by regular expressions; the model (tokenizer_bpe.c,
+ * tokenizer_merge.c) turns each piece into ids of the vocabulary (tokenizer_vocab.c); the
+ * post-processor's template puts fixed ids around them. The decoder (tokenizer_decode.c) leads back
+ * to text. A new kind of component is a new enum value (or step) here and a row in tokenizer_flow.c
+ * or tokenizer_ends.c. */
 #pragma once
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -14,7 +15,7 @@
 #include "engine/tokenizer.h"
 
 #define TOKENIZER_IDS (1 << 22)          /* ids beyond are taken for damage */
-#define TOKENIZER_TEXT ((size_t)1 << 30) /* longest text of one call */
+#define TOKENIZER_TEXT ((size_t)1 << 29) /* longest text of one call */
 
 /* --- vocabulary --------------------------------------------------------------- */
 
@@ -24,11 +25,14 @@ struct piece {
     bool known; /* false: a hole in the ids */
     bool special;
     bool raw; /* the spelling is no byte-level text: the bytes are the spelling itself */
+    uint32_t text_size;
+    size_t text_offset; /* what the decoder makes of the token alone: its bytes, unless said */
 };
 
 /* Tokens by id and by bytes. Byte-level spellings (each byte as one printable character, "Ġthe")
- * are stored as the bytes that they stand for. */
+ * are stored as the bytes that they stand for, unless the vocabulary is verbatim. */
 struct vocab {
+    bool verbatim;        /* all spellings stand for themselves; set before the first vocab_add */
     struct piece *pieces; /* by id, `count` of them */
     int count;            /* highest id + 1 */
     char *bytes;
@@ -41,7 +45,9 @@ void vocab_open(struct vocab *v, int count, size_t n_tokens);
 void vocab_free(struct vocab *v);
 void vocab_add(struct vocab *v, int32_t id, const char *spelling); /* a free id, a new spelling */
 int32_t vocab_find(const struct vocab *v, const char *spelling);   /* -1 if absent */
-/* The byte-level token of exactly these bytes; -1 if absent. */
+void vocab_set_text(struct vocab *v, int32_t id, const char *text, size_t size);
+/* The token of exactly these bytes, a byte-level one unless the vocabulary is verbatim; -1 if
+ * absent. */
 int32_t vocab_find_bytes(const struct vocab *v, const char *bytes, size_t size);
 
 /* --- BPE ------------------------------------------------------------------------- */
@@ -51,29 +57,63 @@ struct merge {
     int32_t rank, id;
 };
 
+/* A piece starts as one symbol a byte, or, of a verbatim vocabulary, one a character. */
 struct bpe {
     struct merge *merges; /* open addressing */
     size_t mask;
-    int32_t byte_id[256]; /* -1: the vocabulary lacks this byte */
-    int32_t unknown;      /* id for such bytes; -1: they are an error */
-    bool fuse_unknown;    /* one id for a run of them */
-    bool whole_first;     /* ignore_merges: a piece that is a token as a whole stays one */
+    int32_t n_ranks;          /* highest rank + 1 */
+    int32_t byte_id[256];     /* of a text of this one byte; -1: the vocabulary lacks it */
+    int32_t unknown;          /* id for what the vocabulary lacks; -1: that is an error */
+    bool fuse_unknown;        /* one id for a run of it */
+    bool whole_first;         /* ignore_merges: a piece that is a token as a whole stays one */
+    bool fallback;            /* byte_fallback: unknown characters become their bytes' tokens ... */
+    int32_t fallback_id[256]; /* ... <0x00> to <0xFF>, -1: absent */
+    uint64_t *meetings;       /* bits: which characters a merge can join; NULL: any */
 };
 
 struct bpe_scratch {
-    struct bpe_symbol *symbols;
-    struct bpe_candidate *heap;
-    size_t symbol_room, heap_size, heap_room;
+    int32_t *symbols; /* ids not merged yet */
+    size_t n_symbols, room;
+    uint32_t last;           /* the last one's last character */
+    struct bpe_queue *queue; /* for long pieces; made when the first comes */
 };
 
 void bpe_open(struct bpe *b, const struct vocab *v, size_t n_merges);
 void bpe_add(struct bpe *b, int32_t left, int32_t right, int32_t rank,
              int32_t id); /* last one counts */
+/* Once all merges are in: makes long pieces faster, changes no id. Optional. */
+void bpe_seal(struct bpe *b, const struct vocab *v);
 void bpe_free(struct bpe *b);
-/* Appends the ids of one piece: O(n log n). false (EXIT_CONTENT) for a byte without token. */
+const struct merge *bpe_find(const struct bpe *b, int32_t left, int32_t right); /* NULL: none */
+/* Appends the ids of one piece: linear in its size but for sorting. false (EXIT_CONTENT) for what
+ * has no token. */
 bool bpe_encode(const struct bpe *b, const struct vocab *v, struct bpe_scratch *scratch,
                 const char *piece, size_t size, struct id_list *out, struct err *e);
 void bpe_scratch_free(struct bpe_scratch *scratch);
+
+/* Merges the scratch's symbols, appends what is left of them and empties it. */
+void bpe_merge(const struct bpe *b, struct bpe_scratch *scratch, struct id_list *out);
+void bpe_queue_free(struct bpe_queue *queue);
+
+/* --- normalizer --------------------------------------------------------------------- */
+
+enum normal_kind { NORMAL_NFC, NORMAL_PREPEND, NORMAL_REPLACE };
+
+struct normal_step {
+    enum normal_kind kind;
+    char *from, *to; /* owned; NULL where the kind has none. PREPEND: to; REPLACE: texts */
+};
+
+#define NORMAL_STEPS 16
+
+/* Adds a step; from and to are copied. false when there are too many. */
+bool normal_add(struct tokenizer *t, enum normal_kind kind, const char *from, const char *to);
+void normal_free(struct tokenizer *t);
+/* What all steps make of valid UTF-8, malloc'd; NULL when the text stays as it is. */
+char *normal_text(const struct tokenizer *t, const char *text, size_t size, size_t *out_size);
+/* The text with every `from` as `to`, malloc'd; NULL when there is none. */
+char *normal_replace(const char *from, const char *to, const char *text, size_t size,
+                     size_t *out_size);
 
 /* --- pre-tokenizer ----------------------------------------------------------------- */
 
@@ -87,11 +127,16 @@ enum split_keep { /* what becomes of the matches */
 
 #define SPLIT_STEPS 16
 
+enum split_prefix { PREFIX_NEVER, PREFIX_ALWAYS, PREFIX_FIRST };
+
+/* Before it cuts, a step may write every space as something else, and put what stands for a space
+ * in front of a text without one: of every text, or of the one that the input begins with. */
 struct split {
     pcre2_code *code; /* NULL: nothing is cut */
     enum split_keep keep;
     bool invert;
-    bool prefix_space; /* a space is put in front of a text without one, before cutting */
+    enum split_prefix prefix;
+    char space[8]; /* "": spaces stay */
 };
 
 /* Compiles a pattern with the meaning that it has for Oniguruma; what would mean something else to
@@ -109,6 +154,7 @@ struct splitter {
     pcre2_match_context *limits;
     pcre2_match_data *matches[SPLIT_STEPS];
     struct buffer *buffers; /* texts made on the way; they live until splitter_close */
+    const char *origin;     /* the text that the input begins with; NULL: another is at hand */
 };
 void splitter_open(struct splitter *s, size_t text_size);
 void splitter_close(struct splitter *s);
@@ -149,17 +195,38 @@ void added_free(struct added_set *set);
 bool added_next(const struct added_set *set, const char *text, size_t size, size_t from, size_t *at,
                 size_t *start, size_t *stop, int32_t *id);
 
+/* --- decoder ------------------------------------------------------------------------- */
+
+enum decode_kind { DECODE_REPLACE, DECODE_BYTES, DECODE_FUSE, DECODE_STRIP, DECODE_METASPACE };
+
+struct decode_step {
+    enum decode_kind kind;
+    char *from, *to; /* owned; REPLACE: texts; STRIP, METASPACE: from is the character */
+    int start, stop; /* STRIP: characters at most on either side; METASPACE: start = 1 drops those
+                        of the first token */
+};
+
+#define DECODE_STEPS 8
+
+/* Adds a step; from and to are copied. false when there are too many. A tokenizer without steps
+ * decodes as ByteLevel does. */
+bool decode_add(struct tokenizer *t, enum decode_kind kind, const char *from, const char *to,
+                int start, int stop);
+void decode_free(struct tokenizer *t);
+/* Sets the text of every token (vocab_set_text), once vocabulary and steps are known. */
+void decode_texts(struct tokenizer *t);
+
 /* --- the whole ------------------------------------------------------------------------ */
 
 struct tokenizer {
     struct vocab vocab;
     struct bpe bpe;
-    bool nfc;
+    struct normal_step normal[NORMAL_STEPS];
+    int n_normal;
     struct split steps[SPLIT_STEPS];
     int n_steps;
     struct added_set exact, normalized; /* looked for before and after the normalizer */
     struct id_list prefix, suffix;      /* the template around a text */
+    struct decode_step decode[DECODE_STEPS];
+    int n_decode; /* 0: ByteLevel */
 };
-
-/* NFC of valid UTF-8, malloc'd; NULL when the text is NFC as it stands. */
-char *tokenizer_nfc(const char *text, size_t size, size_t *out_size);

@@ -80,11 +80,13 @@ static bool read_added_one(struct reader *r, const struct json *a, size_t index)
         return false;
     const char *text = json_text(json_get(a, "content"));
     /* such a token is looked for, and also decoded, in its normal form */
-    if (normalized && r->t->nfc)
-        token.text = tokenizer_nfc(text, strlen(text), &token.size);
-    if (!token.text)
-        token.text = must_strdup(text);
+    char *normal = normalized ? normal_text(r->t, text, strlen(text), &token.size) : NULL;
+    token.text = normal ? strndup(normal, token.size) : must_strdup(text);
+    CHECK(token.text);
+    free(normal);
     token.size = strlen(token.text);
+    /* the library knows special tokens by the spelling that the file has */
+    special = special && !strcmp(token.text, text);
     bool ok = enter_added(r, place, token.text, token.id, special);
     if (ok && token.size)
         added_put(normalized ? &r->t->normalized : &r->t->exact, token);
@@ -168,12 +170,10 @@ static bool check_model(struct reader *r, const struct json *model) {
     double chance = 0;
     if (!absent(dropout) && (!json_number(dropout, &chance) || chance != 0))
         return FAIL(r, "%s: model.dropout: only null and 0 are supported", r->name);
-    bool fallback;
-    if (!read_option(r, model, "byte_fallback", "model", &fallback))
+    if (!read_option(r, model, "byte_fallback", "model", &r->t->bpe.fallback))
         return false;
-    if (fallback)
-        return FAIL(r, "%s: model.byte_fallback is not supported (byte-level BPE only)", r->name);
-    return true;
+    return !r->t->bpe.fallback || !r->byte_level ||
+           FAIL(r, "%s: model.byte_fallback: expected false behind ByteLevel", r->name);
 }
 
 static bool read_model(struct reader *r, const struct json *model, const struct json *added) {
@@ -194,6 +194,7 @@ static bool read_model(struct reader *r, const struct json *model, const struct 
     for (const struct json *m = json_first(merges); m; m = json_next(m), rank++)
         if (!read_merge(r, m, rank))
             return false;
+    bpe_seal(&r->t->bpe, &r->t->vocab);
     return read_unknown(r, model) &&
            read_option(r, model, "ignore_merges", "model", &r->t->bpe.whole_first);
 }
@@ -206,7 +207,7 @@ static bool read_all(struct reader *r, const struct json *root) {
         return FAIL(r, "%s: expected an object with a \"model\"", r->name);
     if (!absent(added) && json_type(added) != JSON_ARRAY)
         return FAIL(r, "%s: added_tokens: expected a list", r->name);
-    if (!check_model(r, model) || !read_flow(r, root) || !read_model(r, model, added))
+    if (!read_flow(r, root) || !check_model(r, model) || !read_model(r, model, added))
         return false;
     size_t index = 0;
     for (const struct json *a = json_first(added); a; a = json_next(a), index++)
@@ -243,6 +244,8 @@ void tokenizer_free(struct tokenizer *t) {
     bpe_free(&t->bpe);
     for (int i = 0; i < t->n_steps; i++)
         pcre2_code_free(t->steps[i].code);
+    normal_free(t);
+    decode_free(t);
     added_free(&t->exact);
     added_free(&t->normalized);
     id_list_free(&t->prefix);

@@ -1,4 +1,4 @@
-/* What the two files that read tokenizer.json share. */
+/* What the files that read tokenizer.json share. */
 #pragma once
 
 #include <string.h>
@@ -28,7 +28,18 @@ bool read_option(struct reader *r, const struct json *object, const char *key, c
 bool read_id(struct reader *r, const struct json *value, const char *place, const char *token,
              int64_t *id);
 
+/* The "type" of a component; NULL (and an error) without one. */
+const char *read_type(struct reader *r, const struct json *component, const char *place);
+/* The error for a type that is not known. */
+bool read_unsupported(struct reader *r, const char *place, const char *type);
+/* A component of type Sequence: each member of the list under `key` through read(). */
+bool read_sequence(struct reader *r, const struct json *component, const char *place,
+                   const char *key, bool (*read)(struct reader *r, const struct json *member));
+/* What a Metaspace component writes for spaces, and where it puts one in front. */
+bool read_space(struct reader *r, const struct json *component, const char *place, char space[8],
+                enum split_prefix *prefix);
+
 /* normalizer, pre_tokenizer (tokenizer_flow.c): before the vocabulary is known. */
 bool read_flow(struct reader *r, const struct json *root);
-/* post_processor, decoder: once it is. */
+/* post_processor, decoder (tokenizer_ends.c): once it is. */
 bool read_ends(struct reader *r, const struct json *root);

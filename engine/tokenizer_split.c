@@ -261,16 +261,41 @@ static bool cut_text(struct cut *c, size_t size) {
     return flush(c);
 }
 
+/* The text as a step that rewrites spaces and puts a prefix in front wants it: itself, or made. */
+static const char *prepare(struct splitter *s, const struct split *step, const char *text,
+                           size_t *size) {
+    const char *space = *step->space ? step->space : " ";
+    size_t width = strlen(space), n = 0;
+    bool replaces = *step->space && memchr(text, ' ', *size);
+    bool has = *text == ' ' || (*size >= width && !memcmp(text, space, width));
+    bool prefix = !has && (step->prefix == PREFIX_ALWAYS ||
+                           (step->prefix == PREFIX_FIRST && text == s->origin));
+    if (!prefix && !replaces)
+        return text;
+    char *out = splitter_buffer(s, (replaces ? width * *size : *size) + width);
+    if (prefix) {
+        memcpy(out, space, width);
+        n = width;
+    }
+    for (size_t i = 0; i < *size; i++) {
+        if (replaces && text[i] == ' ') {
+            memcpy(out + n, space, width);
+            n += width;
+        } else {
+            out[n++] = text[i];
+        }
+    }
+    if (text == s->origin)
+        s->origin = out;
+    *size = n;
+    return out;
+}
+
 static bool run_step(struct splitter *s, int step, const char *text, size_t size) {
     if (step == s->n_steps)
         return s->piece(s->context, text, size);
-    if (s->steps[step].prefix_space && size && text[0] != ' ') {
-        char *longer = splitter_buffer(s, size + 1);
-        longer[0] = ' ';
-        memcpy(longer + 1, text, size);
-        text = longer;
-        size++;
-    }
+    if (size)
+        text = prepare(s, &s->steps[step], text, &size);
     if (!s->steps[step].code)
         return run_step(s, step + 1, text, size);
     struct cut c = {.s = s, .step = step, .text = text};

@@ -19,21 +19,23 @@ static int byte_of(uint32_t code) {
 
 /* Writes what the spelling stands for to out (room for strlen) and tells whether it had to stay
  * raw. */
-static size_t unspell(const char *spelling, char *out, bool *raw) {
+static size_t unspell(const struct vocab *v, const char *spelling, char *out, bool *raw) {
     size_t size = strlen(spelling), n = 0;
-    for (size_t i = 0; i < size;) {
+    *raw = v->verbatim;
+    if (*raw)
+        memcpy(out, spelling, size);
+    for (size_t i = 0; i < size && !*raw;) {
         size_t width = utf8_width(spelling + i, size - i);
         int byte = width ? byte_of(utf8_code(spelling + i, width)) : -1;
         if (byte < 0) {
             *raw = true;
             memcpy(out, spelling, size);
-            return size;
+            break;
         }
         out[n++] = (char)byte;
         i += width;
     }
-    *raw = false;
-    return n;
+    return *raw ? size : n;
 }
 
 static uint64_t hash(const char *bytes, size_t size, bool raw) {
@@ -49,7 +51,7 @@ static uint64_t hash(const char *bytes, size_t size, bool raw) {
 }
 
 void vocab_open(struct vocab *v, int count, size_t n_tokens) {
-    memset(v, 0, sizeof *v);
+    *v = (struct vocab){.verbatim = v->verbatim};
     v->count = count;
     v->pieces = must_zalloc((size_t)count, sizeof *v->pieces);
     size_t slots = 16;
@@ -76,22 +78,38 @@ static size_t slot_of(const struct vocab *v, const char *bytes, size_t size, boo
     return slot;
 }
 
-void vocab_add(struct vocab *v, int32_t id, const char *spelling) {
-    size_t longest = strlen(spelling);
-    if (v->room - v->size < longest || !v->bytes) {
-        v->room = (v->size + longest + 64) * 2;
+/* Where the next `size` bytes go. */
+static char *room_for(struct vocab *v, size_t size) {
+    if (v->room - v->size < size || !v->bytes) {
+        v->room = (v->size + size + 64) * 2;
         v->bytes = must_realloc(v->bytes, v->room);
     }
+    return v->bytes + v->size;
+}
+
+void vocab_add(struct vocab *v, int32_t id, const char *spelling) {
+    char *bytes = room_for(v, strlen(spelling));
     struct piece *p = &v->pieces[id];
     CHECK(id >= 0 && id < v->count && !p->known);
-    char *bytes = v->bytes + v->size;
     bool raw;
-    size_t size = unspell(spelling, bytes, &raw);
+    size_t size = unspell(v, spelling, bytes, &raw);
     size_t slot = slot_of(v, bytes, size, raw);
     CHECK(!v->table[slot]);
-    *p = (struct piece){.offset = v->size, .size = (uint32_t)size, .known = true, .raw = raw};
+    *p = (struct piece){.offset = v->size,
+                        .size = (uint32_t)size,
+                        .known = true,
+                        .raw = raw,
+                        .text_offset = v->size,
+                        .text_size = (uint32_t)size};
     v->size += size;
     v->table[slot] = id + 1;
+}
+
+void vocab_set_text(struct vocab *v, int32_t id, const char *text, size_t size) {
+    memcpy(room_for(v, size), text, size);
+    v->pieces[id].text_offset = v->size;
+    v->pieces[id].text_size = (uint32_t)size;
+    v->size += size;
 }
 
 int32_t vocab_find(const struct vocab *v, const char *spelling) {
@@ -99,7 +117,7 @@ int32_t vocab_find(const struct vocab *v, const char *spelling) {
     size_t longest = strlen(spelling);
     char *bytes = longest <= sizeof small ? small : must_alloc(longest);
     bool raw;
-    size_t size = unspell(spelling, bytes, &raw);
+    size_t size = unspell(v, spelling, bytes, &raw);
     int32_t id = v->table[slot_of(v, bytes, size, raw)] - 1;
     if (bytes != small)
         free(bytes);
@@ -107,5 +125,5 @@ int32_t vocab_find(const struct vocab *v, const char *spelling) {
 }
 
 int32_t vocab_find_bytes(const struct vocab *v, const char *bytes, size_t size) {
-    return v->table[slot_of(v, bytes, size, false)] - 1;
+    return v->table[slot_of(v, bytes, size, v->verbatim)] - 1;
 }

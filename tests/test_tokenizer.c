@@ -224,7 +224,7 @@ static void test_tokenizer_real_ones_equal_the_library(void **state) {
     }
     tokenizer_free(t);
     jsonl_close(&lines);
-    assert_int_equal(n, 15);
+    assert_int_equal(n, 20);
 }
 
 /* --- texts ------------------------------------------------------------------------------------ */

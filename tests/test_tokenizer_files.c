@@ -26,6 +26,12 @@
     "{\"normalizer\":null,\"pre_tokenizer\":" step     \
     ",\"decoder\":{\"type\":\"ByteLevel\"},\"model\":" \
     "{\"type\":\"BPE\"," VOCAB ",\"merges\":[]}}"
+#define NORMAL(step)                                                                              \
+    "{\"normalizer\":" step ",\"pre_tokenizer\":null,\"decoder\":{\"type\":\"Fuse\"},\"model\":{" \
+    "\"type\":\"BPE\"," VOCAB ",\"merges\":[]}}"
+#define DECODER(step)                                               \
+    "{\"normalizer\":null,\"pre_tokenizer\":null,\"decoder\":" step \
+    ",\"model\":{\"type\":\"BPE\"," VOCAB ",\"merges\":[]}}"
 #define SPLIT(regex)                                                                            \
     PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":" \
         "\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\","   \
@@ -103,9 +109,28 @@ static void test_tokenizer_files_bad_ones_are_refused(void **state) {
         {WITH("{\"content\":5,\"id\":9}", VOCAB ",\"merges\":[]"), "added_tokens[0].content"},
         {WITH("{\"content\":\"<x>\",\"id\":9}", VOCAB ",\"merges\":[]"), "added_tokens[0].special"},
         {WITH("3", VOCAB ",\"merges\":[]"), "added_tokens[0].content"},
-        {PRE("null"), "expected a ByteLevel step"},
+        {PRE("null"), "decoder of type 'ByteLevel' is not supported"},
         {PRE("{\"type\":\"Whitespace\"}"), "'Whitespace' is not supported"},
-        {PRE("{\"type\":\"Metaspace\"}"), "'Metaspace' is not supported"},
+        {PRE("{\"type\":\"Metaspace\"}"), "replacement: expected one character"},
+        {PRE("{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), "expected one character"},
+        {PRE("{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}"),
+         "prepend_scheme: expected never, always or first"},
+        {PRE("{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\","
+             "\"add_prefix_space\":false}"),
+         "add_prefix_space"},
+        {NORMAL("{\"type\":\"Lowercase\"}"), "'Lowercase' is not supported"},
+        {NORMAL("{\"type\":\"Prepend\"}"), "normalizer.prepend: expected a text"},
+        {NORMAL("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}"),
+         "normalizer.pattern.String: expected a text"},
+        {NORMAL("{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"}}"),
+         "normalizer.content: expected a text"},
+        {NORMAL("{\"type\":\"Sequence\"}"), "normalizer.normalizers: expected a list"},
+        {DECODER("null"), "decoder: expected one"},
+        {DECODER("{\"type\":\"WordPiece\"}"), "'WordPiece' is not supported"},
+        {DECODER("{\"type\":\"Replace\"}"), "decoder: Replace: expected"},
+        {DECODER("{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}"),
+         "decoder: Strip: expected"},
+        {DECODER("{\"type\":\"Sequence\"}"), "decoder.decoders: expected a list"},
         {PRE("{\"kind\":\"ByteLevel\"}"), "expected an object with a \"type\""},
         {PRE("{\"type\":\"ByteLevel\"}"), "add_prefix_space: expected true or false"},
         {PRE("{\"type\":\"Sequence\"}"), "pretokenizers: expected a list"},

@@ -13,8 +13,9 @@
 
 struct text texts[MAX_TEXTS];
 size_t n_texts;
-static char *forms[3];
-static const char *const form_names[3] = {"@MODEL@", "@PAIRS@", "@WHOLE@"};
+#define FORMS 4
+static char *forms[FORMS];
+static const char *const form_names[FORMS] = {"@MODEL@", "@PAIRS@", "@WHOLE@", "@SPM@"};
 
 static char *read_or_fail(const char *path) {
     struct err e = {0};
@@ -26,9 +27,9 @@ static char *read_or_fail(const char *path) {
 }
 
 void tokenizers_load(void) {
-    static const char *const paths[3] = {GOLDEN "model.json", GOLDEN "pairs.json",
-                                         GOLDEN "whole.json"};
-    for (int i = 0; i < 3; i++)
+    static const char *const paths[FORMS] = {GOLDEN "model.json", GOLDEN "pairs.json",
+                                             GOLDEN "whole.json", GOLDEN "spm.json"};
+    for (int i = 0; i < FORMS; i++)
         forms[i] = read_or_fail(paths[i]);
     struct jsonl lines;
     struct json_doc *doc;
@@ -49,13 +50,13 @@ void tokenizers_load(void) {
 void tokenizers_free(void) {
     for (size_t i = 0; i < n_texts; i++)
         free(texts[i].bytes);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < FORMS; i++)
         free(forms[i]);
 }
 
 /* The text with @MODEL@ and the like replaced; malloc'd. */
 static char *filled(const char *text) {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < FORMS; i++) {
         const char *at = strstr(text, form_names[i]);
         char *out;
         if (at && asprintf(&out, "%.*s%s%s", (int)(at - text), text, forms[i],

@@ -7,7 +7,8 @@ $RAAS_SHARED/datasets; without it real.jsonl is left as it is. Writes tests/gold
   model.json      "model" of a byte-level BPE with 500 tokens, trained below
   pairs.json      the same with its merges as pairs
   whole.json      the same with ignore_merges
-  variants.jsonl  {"name", "json"}: tokenizer.json texts in which @MODEL@, @PAIRS@ and @WHOLE@ stand for those
+  spm.json        "model" of a BPE of characters with bytes behind them, as SentencePiece makes it
+  variants.jsonl  {"name", "json"}: tokenizer.json texts in which @MODEL@, @PAIRS@, @WHOLE@ and @SPM@ stand for those
   texts.jsonl     {"text"}: strings that tokenizers stumble over, then random ones
   ids.jsonl       {"name", "ids" of each of the first texts, "sha256" of the ids of all others, "plain_sha256" of
                   all ids without special tokens, "decoded_sha256" of all ids decoded, each with and without specials,
@@ -22,6 +23,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import struct
 import sys
 import unicodedata
@@ -79,6 +81,16 @@ def train():
     return json.loads(tokenizer.to_str())["model"]
 
 
+def train_characters():
+    """Seldom characters have no token of their own: they become bytes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator((t for t in corpus() if not re.search("\0|<|foo", t)), trainers.BpeTrainer(vocab_size=700, show_progress=False, limit_alphabet=90,
+                                  special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]))
+    model = json.loads(tokenizer.to_str())["model"]
+    return {**model, "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
+
+
 def added(content, ident, **flags):
     base = {"id": ident, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return {**base, **flags}
@@ -108,7 +120,7 @@ def variants():
                       added("<caf\u00e9>", 506, normalized=True, special=False), added("<a>", 507), added("<ab>", 508, lstrip=True),
                       added("<abc>", 509, rstrip=True), added("<ab", 510, normalized=True), added("u\u030b", 511, normalized=True, special=False)]
 
-    def make(name, pre, model="@MODEL@", normalizer=None, post=None, toks=tokens):
+    def make(name, pre, model="@MODEL@", normalizer=None, post=None, toks=tokens, decoder=decoder):
         body = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": toks, "normalizer": normalizer, "pre_tokenizer": pre,
                 "post_processor": post, "decoder": decoder, "model": "@M@"}
         return name, json.dumps(body, ensure_ascii=False).replace('"@M@"', model)
@@ -128,7 +140,47 @@ def variants():
     for behavior in ["Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"]:
         yield make(behavior.lower(), sequence(split(r"[\s,.'-]", behavior), byte_level))
         yield make(behavior.lower() + "_invert", sequence(split(r"\p{L}+|\s*", behavior, True), byte_level))
+    yield from character_variants(make, template, split)
     yield make("string", sequence(split("the", "MergedWithNext", kind="String"), split(" ", kind="String"), split(r"(?=\p{Lu})|\d+$", "Isolated"), byte_level))
+
+
+def character_variants(make, template, split):
+    def replaced(text, content, **more):
+        return {"type": "Replace", "pattern": {"String": text}, "content": content, **more}
+
+    def metaspace(scheme, **more):
+        return {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, **more}
+
+    llama = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, replaced(" ", "\u2581")]}
+    steps = {"type": "Sequence", "decoders": [replaced("\u2581", " "), {"type": "ByteFallback"}, {"type": "Fuse"},
+             {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    specials = [added("<unk>", 0), added("<s>", 1), added("</s>", 2)]
+    flags = specials + [added("<|end|>", 700, normalized=True), added("foo", 701, single_word=True, special=False),
+                        added("<pad>", 702, lstrip=True, rstrip=True), added("<caf\u00e9>", 703, normalized=True, special=False)]
+    post = template(["<s>"], [])
+    post["special_tokens"]["<s>"]["ids"] = [1]
+
+    def spm(name, normalizer=llama, pre=None, decoder=steps, toks=specials, model="@SPM@"):
+        return make("spm" + name, pre, model, normalizer, post, toks, decoder)
+
+    yield spm("")
+    yield spm("_flags", toks=flags)
+    yield spm("_nfc", {"type": "Sequence", "normalizers": [{"type": "NFC"}, *llama["normalizers"], replaced("the\u2581", "")]})
+    yield spm("_first", None, metaspace("first", split=False))
+    yield spm("_first_flags", None, metaspace("first", split=False), toks=flags)
+    yield spm("_always", None, metaspace("always"), metaspace("always"))
+    yield spm("_always_flags", None, metaspace("always", split=True), metaspace("always"), toks=flags)
+    yield spm("_never", None, metaspace("never"), metaspace("never"))
+    yield spm("_old", None, {"type": "Metaspace", "replacement": "_", "add_prefix_space": True},
+              {"type": "Metaspace", "replacement": "_", "add_prefix_space": True})
+    yield spm("_lines", None, {"type": "Sequence", "pretokenizers": [split("\n"), metaspace("first"), split(r"\d")]})
+    letters = ["<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "<0x0A>", "\u2581", *"thexab1", "th", "the", "\u2581the", "\u4f60"]
+    for fuse in (False, True):
+        small = {"type": "BPE", "vocab": {t: i for i, t in enumerate(letters)}, "merges": ["t h", "th e", "\u2581 the"], "unk_token": "<unk>",
+                 "fuse_unk": fuse}
+        yield spm(f"_unknown_{fuse}".lower(), model=json.dumps(small, ensure_ascii=False))
+        yield spm(f"_few_bytes_{fuse}".lower(), model=json.dumps({**small, "byte_fallback": True}, ensure_ascii=False))
+    yield spm("_plain", None, None, {"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Strip", "content": "a", "start": 2, "stop": 0}]})
 
 
 SWEEP = "x{0}y {0}1{0} {0}{0}'{0}"
@@ -174,7 +226,7 @@ def write_lines(name, rows):
 
 def real(folder, texts):
     shared = os.environ.get("RAAS_SHARED", "../shared")
-    for name in ("qwen3", "llama3_1", "deepseek_v3"):
+    for name in ("qwen3", "llama3_1", "deepseek_v3", "llama2"):
         tokenizer = Tokenizer.from_file(os.path.join(folder, name, "tokenizer.json"))
         for data in ("gsm8k", "math500", "aime24"):
             path = f"datasets/{data}/test.jsonl"
@@ -191,9 +243,12 @@ def main():
     os.makedirs(HERE, exist_ok=True)
     model = train()
     model["merges"] = [" ".join(m) if isinstance(m, list) else m for m in model["merges"]]
-    forms = {"@MODEL@": model, "@PAIRS@": {**model, "merges": [m.split(" ") for m in model["merges"]]}, "@WHOLE@": {**model, "ignore_merges": True}}
+    characters_model = train_characters()
+    characters_model["merges"] = [" ".join(m) if isinstance(m, list) else m for m in characters_model["merges"]]
+    forms = {"@MODEL@": model, "@PAIRS@": {**model, "merges": [m.split(" ") for m in model["merges"]]}, "@WHOLE@": {**model, "ignore_merges": True},
+             "@SPM@": characters_model}
     forms = {key: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for key, value in forms.items()}
-    for key, name in (("@MODEL@", "model.json"), ("@PAIRS@", "pairs.json"), ("@WHOLE@", "whole.json")):
+    for key, name in (("@MODEL@", "model.json"), ("@PAIRS@", "pairs.json"), ("@WHOLE@", "whole.json"), ("@SPM@", "spm.json")):
         with open(os.path.join(HERE, name), "w", encoding="utf-8") as f:
             f.write(forms[key] + "\n")
     texts = TEXTS + random_texts(200)
