@@ -55,7 +55,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% t
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo test test-gpu bench bundle lint fuzz help clean deps tests gpu-tests FORCE
+.PHONY: all demo test test-gpu tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -153,6 +153,15 @@ test: deps ## install what is missing, build, run every test (ONLY=test_x: just 
 test-gpu: deps ## build with CUDA and run what needs a GPU (fails where none is)
 	@$(SUBMAKE) CUDA=1 raas gpu-tests
 	@tests/gpu-check build/$(config)-cuda
+
+# goldens of real tokenizers: too big to keep, made by the library itself ($(PYTHON) with PyPI's tokenizers)
+PYTHON ?= python3
+TOKENIZER_CHECK ?= build/tokenizer-check
+tokenizer-check: deps ## compare tokenizers with the Hugging Face library: TOKENIZERS=DIR (NAME/tokenizer.json), PYTHON=python3
+	@$(SUBMAKE) raas $(BUILD)/test_tokenizer_check
+	@[ -f $(TOKENIZER_CHECK)/TOKENIZERS ] || $(PYTHON) tests/golden/make_tokenizer_check.py \
+	  $(or $(TOKENIZERS),$(error tokenizer-check needs TOKENIZERS=DIR, a folder of NAME/tokenizer.json)) $(TOKENIZER_CHECK)
+	@TOKENIZER_CHECK=$(TOKENIZER_CHECK) $(BUILD)/test_tokenizer_check
 
 bundle: deps ## build/bundle and its archive: raas, model and GPU tests for an x86-64 Linux with nothing installed
 	@$(SUBMAKE) raas $(if $(filter 1,$(CUDA)),$(BUILD)/gpu_tests)
