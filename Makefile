@@ -159,8 +159,10 @@ PYTHON ?= python3
 TOKENIZER_CHECK ?= build/tokenizer-check
 tokenizer-check: deps ## compare tokenizers with the Hugging Face library: TOKENIZERS=DIR (NAME/tokenizer.json), PYTHON=python3
 	@$(SUBMAKE) raas $(BUILD)/test_tokenizer_check
-	@[ -f $(TOKENIZER_CHECK)/TOKENIZERS ] || $(PYTHON) tests/golden/make_tokenizer_check.py \
-	  $(or $(TOKENIZERS),$(error tokenizer-check needs TOKENIZERS=DIR, a folder of NAME/tokenizer.json)) $(TOKENIZER_CHECK)
+	@[ -f $(TOKENIZER_CHECK)/TOKENIZERS ] || [ -n "$(TOKENIZERS)" ] || \
+	  { echo 'tokenizer-check: needs TOKENIZERS=DIR, a folder of NAME/tokenizer.json'; exit 2; }
+	@[ -f $(TOKENIZER_CHECK)/TOKENIZERS ] || \
+	  $(PYTHON) tests/golden/make_tokenizer_check.py $(TOKENIZERS) $(TOKENIZER_CHECK)
 	@TOKENIZER_CHECK=$(TOKENIZER_CHECK) $(BUILD)/test_tokenizer_check
 
 bundle: deps ## build/bundle and its archive: raas, model and GPU tests for an x86-64 Linux with nothing installed
