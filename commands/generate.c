@@ -13,8 +13,7 @@
 
 struct generate_param {
     struct common common;
-    const char *policy, *prompt, *prompt_file, *ids, *jsonl;
-    int chat; /* enum chat */
+    const char *policy, *prompt, *prompt_file, *ids, *jsonl, *template;
     int64_t max_new, min_new, seed, batch;
     double temperature, top_p;
     bool ignore_eos, json;
@@ -32,8 +31,8 @@ static const struct option options[] = {
      "IDS: the prompt as token ids: 1,2,3 or FILE.npy or @FILE"},
     {"jsonl", OPTION_TEXT, FIELD(jsonl), 0, 0, 0, NULL,
      "FILE: one {\"prompt\": TEXT} or {\"ids\": [...]} a line (- is stdin); answers as JSON in the same order"},
-    {"template", OPTION_CHOICE, FIELD(chat), CHAT_AUTO, 0, 0, CHAT_CHOICES,
-     "chat template around prompts; auto: the model's, where it has one"},
+    {"template", OPTION_TEXT, FIELD(template), 0, 0, 0, NULL,
+     "NAME: chat template around prompts: auto (the model's, where it has one), none, or one of raas list templates"},
     {"max-new", OPTION_INT, FIELD(max_new), 0, 0, 1 << 24, NULL,
      "new tokens at most, the end token counted; 0 is the model's limit"},
     {"min-new", OPTION_INT, FIELD(min_new), 0, 0, 1 << 24, NULL,
@@ -63,12 +62,14 @@ struct job {
 struct generator {
     const struct generate_param *param;
     struct plan plan;
-    struct model *model;     /* owned */
+    struct model *model; /* owned */
+    struct chat chat;
     struct session *session; /* owned */
     struct event *events;    /* [width of the session], owned */
     struct job *jobs;        /* owned */
     int n_jobs, n_told;
     struct stream *stream; /* of the only job; NULL with JSON */
+    bool begun;            /* some of its text is out */
 };
 
 /* --- requests --------------------------------------------------------------------- */
@@ -89,7 +90,7 @@ static bool read_prompt(const struct generator *g, struct job *job, struct err *
     const char *what = p->prompt ? "--prompt" : p->prompt_file;
     int code = p->prompt ? EXIT_USAGE : EXIT_CONTENT;
     bool ok = text && (size || err_set(e, code, "%s: empty, expected a prompt", what));
-    if (ok && !chat_encode(g->model, (enum chat)p->chat, text, size, &job->prompt, e))
+    if (ok && !chat_encode(g->model, &g->chat, text, size, &job->prompt, e))
         ok = err_in(e, "%s", what);
     ok = ok && common_check_ids(g->model, job->prompt.ids, job->prompt.count, what, code, e);
     free(text);
@@ -110,9 +111,8 @@ static bool read_line(const struct generator *g, struct job *job, const char *li
     else if (prompt && (!text || !*text))
         ok = err_set(e, EXIT_CONTENT, "%s: \"prompt\" is %s", what, text ? "empty" : "no text");
     else if (prompt)
-        ok =
-            chat_encode(g->model, (enum chat)g->param->chat, text, strlen(text), &job->prompt, e) ||
-            err_in(e, "%s", what);
+        ok = chat_encode(g->model, &g->chat, text, strlen(text), &job->prompt, e) ||
+             err_in(e, "%s", what);
     else
         ok = id_list_read(&job->prompt, ids, e) || err_in(e, "%s", what);
     json_free(doc);
@@ -174,7 +174,7 @@ static void print_json(const struct generator *g, const struct job *job) {
     free(o.text);
 }
 
-static void stream_id(const struct generator *g, int32_t id) {
+static void stream_id(struct generator *g, int32_t id) {
     size_t size;
     bool special = false;
     if (!g->model->tokenizer) {
@@ -183,8 +183,11 @@ static void stream_id(const struct generator *g, int32_t id) {
         return;
     }
     const char *piece = tokenizer_piece(g->model->tokenizer, id, &size, &special);
-    if (piece && !special)
-        stream_put(g->stream, piece, size);
+    if (!piece || special)
+        return;
+    bool drop = !g->begun && size && *piece == ' ' && tokenizer_drops_space(g->model->tokenizer);
+    stream_put(g->stream, piece + drop, size - drop);
+    g->begun = true;
 }
 
 /* What was kept, for people. */
@@ -284,10 +287,11 @@ static bool open_session(struct generator *g, struct err *e) {
 
 static bool open_jobs(struct generator *g, struct err *e) {
     const struct generate_param *p = g->param;
-    if (!policy_parse(p->policy ? p->policy : "full", &g->plan, e))
+    const char *template = p->template ? p->template : "auto";
+    if (!policy_parse(p->policy ? p->policy : "full", &g->plan, e) || !chat_check(template, e))
         return false;
     g->model = common_model(&p->common, e);
-    if (!g->model)
+    if (!g->model || !chat_open(g->model, template, &g->chat, e))
         return false;
     if (p->jsonl)
         return read_jobs(g, e);

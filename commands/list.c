@@ -11,6 +11,7 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "datasets/dataset.h"
+#include "engine/chat.h"
 
 /* One thing to be named. For people: name, note and summary in columns, then options. */
 struct entry {
@@ -69,6 +70,16 @@ static bool list_architectures(struct entry_list *list, struct err *e) {
     (void)e;
     for (const struct architecture *a = architecture_table; a->name; a++)
         strcpy(list_add(list, a->name, a->summary)->path, "engine/config.c");
+    return true;
+}
+
+static bool list_templates(struct entry_list *list, struct err *e) {
+    (void)e;
+    for (const struct chat_family *f = chat_table; f->name; f++) {
+        struct entry *entry = list_add(list, f->name, f->summary);
+        strcpy(entry->path, "engine/chat_table.c");
+        strcpy(entry->note, f->sha256[0] ? "by the model's text" : "by name only");
+    }
     return true;
 }
 
@@ -263,9 +274,9 @@ static const struct {
 } kinds[] = {
     {"policies", list_policies},           {"datasets", list_datasets},
     {"experiments", list_experiments},     {"figures", list_figures},
-    {"architectures", list_architectures},
+    {"architectures", list_architectures}, {"templates", list_templates},
 };
-#define KINDS "policies|datasets|experiments|figures|architectures"
+#define KINDS "policies|datasets|experiments|figures|architectures|templates"
 static const char usage[] = "raas list " KINDS " [--json]";
 static const char summary[] = "what can be named elsewhere, with options and defaults";
 

@@ -26,7 +26,7 @@ static const char about[] = "plans, runs and resumes an experiment, prints its t
 
 struct run_flags {
     const char *scale, *out, *db, *shard, *gpus, *model, *isa;
-    const char *precision, *backend, *seed, *width; /* short for --set */
+    const char *precision, *backend, *seed, *width, *template; /* short for --set */
     struct option_list set;
     int64_t limit, threads, kv_bytes;
     bool isolated, dry_run, quiet, json;
@@ -48,6 +48,8 @@ static const struct option options[] = {
      "N: as --set seed=N"},
     {"width", OPTION_TEXT, offsetof(struct run_flags, width), 0, 0, 0, NULL,
      "N: sequences in flight, as --set width=N"},
+    {"template", OPTION_TEXT, offsetof(struct run_flags, template), 0, 0, 0, NULL,
+     "NAME: chat template around prompts: auto, none or a name, as --set template=NAME"},
     {"threads", OPTION_INT, offsetof(struct run_flags, threads), 0, 0, 1024, NULL,
      "threads of the CPU; 0 takes all cores"},
     {"isa", OPTION_TEXT, offsetof(struct run_flags, isa), 0, 0, 0, NULL,
@@ -144,18 +146,21 @@ static bool parse_gpus(const struct run_flags *f, const char *backend, int *n_wo
 }
 
 /* The sets of the command line, and behind them the flags that are short for one. */
+enum { SHORT_SETS = 5 };
+
 struct sets {
-    const char *items[OPTION_LIST_MAX + 4];
-    char text[4][80];
+    const char *items[OPTION_LIST_MAX + SHORT_SETS];
+    char text[SHORT_SETS][80];
     int n;
 };
 
 static void collect_sets(const struct run_flags *f, struct sets *out) {
-    const char *const names[] = {"precision", "backend", "seed", "width"};
-    const char *const values[] = {f->precision, f->backend, f->seed, f->width};
+    const char *const names[SHORT_SETS] = {"precision", "backend", "seed", "width", "template"};
+    const char *const values[SHORT_SETS] = {f->precision, f->backend, f->seed, f->width,
+                                            f->template};
     for (; out->n < f->set.count; out->n++)
         out->items[out->n] = f->set.items[out->n];
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < SHORT_SETS; i++)
         if (values[i]) {
             snprintf(out->text[i], sizeof out->text[i], "%s=%s", names[i], values[i]);
             out->items[out->n++] = out->text[i];

@@ -2,40 +2,169 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "base/utf8.h"
 
-static bool has_file(const char *folder, const char *name, char *out, size_t size) {
-    snprintf(out, size, "%s/%s", folder, name);
-    return access(out, F_OK) == 0;
-}
+enum { MAX_BYTES = 64 << 20 };
 
-bool chat_has_template(const char *folder, bool *has, struct err *e) {
-    char path[PATH_MAX];
-    *has = has_file(folder, "chat_template.jinja", path, sizeof path);
-    if (*has || !has_file(folder, "tokenizer_config.json", path, sizeof path))
+/* --- what the model brings ----------------------------------------------------------------- */
+
+/* chat_template of tokenizer_config.json: a text, or a list of {"name", "template"}. */
+static bool read_entry(const struct json *entry, const char *path, char **text, struct err *e) {
+    if (!entry || json_type(entry) == JSON_NULL)
         return true;
-    struct json_doc *doc = json_read(path, 64 << 20, e);
-    if (!doc)
-        return false;
-    const struct json *entry = json_get(json_root(doc), "chat_template");
-    *has = entry && json_type(entry) != JSON_NULL;
-    json_free(doc);
+    const char *found = json_text(entry);
+    if (json_type(entry) == JSON_ARRAY)
+        for (const struct json *m = json_first(entry); m; m = json_next(m)) {
+            const struct json *name = json_get(m, "name"), *body = json_get(m, "template");
+            if (name && body && json_text(name) && strcmp(json_text(name), "default") == 0)
+                found = json_text(body);
+        }
+    if (!found)
+        return err_set(e, EXIT_CONTENT,
+                       "%s: chat_template: expected a text, or a list with one named 'default'",
+                       path);
+    *text = must_strdup(found);
     return true;
 }
 
-bool chat_encode(const struct model *model, enum chat chat, const char *text, size_t size,
+static bool read_folder(const char *folder, char **text, struct err *e) {
+    char path[PATH_MAX];
+    size_t size;
+    snprintf(path, sizeof path, "%s/chat_template.jinja", folder);
+    if (access(path, F_OK) == 0)
+        return (*text = file_read(path, MAX_BYTES, &size, e)) != NULL;
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    if (access(path, F_OK) != 0)
+        return true;
+    struct json_doc *doc = json_read(path, MAX_BYTES, e);
+    bool ok = doc && read_entry(json_get(json_root(doc), "chat_template"), path, text, e);
+    json_free(doc);
+    return ok;
+}
+
+bool chat_template(const struct model *model, char **text, struct err *e) {
+    *text = NULL;
+    return read_folder(model->path, text, e);
+}
+
+/* --- which family ---------------------------------------------------------------------------- */
+
+const struct chat_family *chat_find(const char *sha256) {
+    for (const struct chat_family *f = chat_table; f->name; f++)
+        for (int i = 0; i < CHAT_TEXTS && f->sha256[i]; i++)
+            if (!strcmp(f->sha256[i], sha256))
+                return f;
+    return NULL;
+}
+
+static const struct chat_family *find_name(const char *name) {
+    const struct chat_family *f = chat_table;
+    while (f->name && strcmp(f->name, name) != 0)
+        f++;
+    return f->name ? f : NULL;
+}
+
+bool chat_check(const char *wanted, struct err *e) {
+    if (!strcmp(wanted, "auto") || !strcmp(wanted, "none") || find_name(wanted))
+        return true;
+    char list[400] = "";
+    for (const struct chat_family *f = chat_table; f->name; f++)
+        err_list(list, sizeof list, f->name);
+    return err_set(e, EXIT_USAGE, "chat template '%.60s': expected auto, none or one of %s", wanted,
+                   list);
+}
+
+/* Jinja drops a newline at the end: with and without it a text is the same. */
+static const struct chat_family *find_text(const char *text, char sha256[HASH_HEX]) {
+    size_t n = strlen(text);
+    char other[HASH_HEX], *longer = must_alloc(n + 1);
+    memcpy(longer, text, n);
+    longer[n] = '\n';
+    hash_bytes(text, n, sha256);
+    hash_bytes(longer, n && text[n - 1] == '\n' ? n - 1 : n + 1, other);
+    free(longer);
+    const struct chat_family *family = chat_find(sha256);
+    return family ? family : chat_find(other);
+}
+
+static bool choose(const struct model *model, struct chat *out, struct err *e) {
+    char *text;
+    if (!chat_template(model, &text, e))
+        return false;
+    if (!text)
+        return true;
+    out->family = find_text(text, out->sha256);
+    free(text);
+    if (out->family)
+        return true;
+    log_warn("%s: its chat template (SHA-256 %.12s...) is not known, prompts go in as they are; "
+             "--template NAME takes one of `raas list templates`",
+             model->path, out->sha256);
+    *out->sha256 = 0;
+    return true;
+}
+
+bool chat_open(const struct model *model, const char *wanted, struct chat *out, struct err *e) {
+    *out = (struct chat){.family = find_name(wanted)};
+    return chat_check(wanted, e) && (strcmp(wanted, "auto") != 0 || choose(model, out, e));
+}
+
+const char *chat_name(const struct chat *chat) {
+    return chat->family ? chat->family->name : "none";
+}
+
+/* --- prompts -----------------------------------------------------------------------------------
+ */
+
+/* White space as Python's str.strip, and so Jinja's trim, has it. */
+static bool is_blank(uint32_t c) {
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+static void trim(const char **text, size_t *size) {
+    const char *at = *text, *end = at + *size, *stop = at;
+    for (size_t width; at < end && (width = utf8_width(at, (size_t)(end - at))) &&
+                       is_blank(utf8_code(at, width));)
+        at += width;
+    *text = stop = at;
+    for (size_t width; at < end; at += width) {
+        width = utf8_width(at, (size_t)(end - at));
+        bool blank = width && is_blank(utf8_code(at, width));
+        width = width ? width : 1;
+        stop = blank ? stop : at + width;
+    }
+    *size = (size_t)(stop - *text);
+}
+
+char *chat_render(const struct chat_family *family, const char *text, size_t *size) {
+    size_t n = strlen(family->before), m = strlen(family->behind);
+    if (family->trim)
+        trim(&text, size);
+    char *out = must_alloc(n + *size + m + 1);
+    memcpy(out, family->before, n);
+    memcpy(out + n, text, *size);
+    memcpy(out + n + *size, family->behind, m + 1);
+    *size += n + m;
+    return out;
+}
+
+bool chat_encode(const struct model *model, const struct chat *chat, const char *text, size_t size,
                  struct id_list *ids, struct err *e) {
-    bool has = false;
     if (!model->tokenizer)
         return err_set(e, EXIT_CONTENT, "%s: no tokenizer.json, so only --ids works", model->path);
-    if (chat == CHAT_AUTO && !chat_has_template(model->path, &has, e))
-        return false;
-    if (has)
-        return err_set(e, EXIT_USAGE,
-                       "%s brings a chat template, which cannot be rendered; write the whole "
-                       "prompt yourself and pass --template none",
-                       model->path);
-    return tokenizer_encode(model->tokenizer, text, size, true, ids, e);
+    if (!chat->family)
+        return tokenizer_encode(model->tokenizer, text, size, true, ids, e);
+    char *whole = chat_render(chat->family, text, &size);
+    bool ok = tokenizer_encode(model->tokenizer, whole, size, false, ids, e);
+    free(whole);
+    return ok;
 }

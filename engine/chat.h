@@ -1,18 +1,50 @@
-/* Chat templates: what stands around a prompt before it is tokenized. */
+/* Chat templates: what stands around a prompt before it is tokenized. Models bring theirs as a
+ * Jinja program; a known text is recognised by its hash, and a row of a table says what it makes of
+ * one user message. No Jinja is run. */
 #pragma once
 
+#include "base/hash.h"
 #include "engine/model.h"
 
-/* The model's own template where it has one, or nothing. */
-enum chat { CHAT_AUTO, CHAT_NONE };
-#define CHAT_CHOICES "auto|none"
+#define CHAT_TEXTS 3
 
-/* Whether the folder brings a template, in either of the places that the formats know. false on a
- * file that can't be read. */
-bool chat_has_template(const char *folder, bool *has, struct err *e);
+struct chat_family {
+    const char *name, *summary;
+    const char *before, *behind;    /* of the prompt; BOS tokens included */
+    bool trim;                      /* the prompt loses the white space around it */
+    const char *sha256[CHAT_TEXTS]; /* of the texts that are known to do this; none: by name only */
+};
 
-/* Appends the ids of a prompt: the template around it, then the tokenizer with the special ids of
- * its post-processor. CHAT_AUTO refuses a model that brings a template (EXIT_USAGE): none can be
- * rendered yet. */
-bool chat_encode(const struct model *model, enum chat chat, const char *text, size_t size,
+extern const struct chat_family chat_table[]; /* ended by a NULL name */
+
+struct chat {
+    const struct chat_family *family; /* NULL: prompts go in as they are */
+    char sha256[HASH_HEX];            /* of the model's own text, if it chose the family; else "" */
+};
+
+/* The template that the model brings (Jinja), in any of the places that the formats know: *text is
+ * malloc'd, NULL where there is none. Of several named ones it is "default". false on a file that
+ * can't be read. */
+bool chat_template(const struct model *model, char **text, struct err *e);
+
+/* The family of a template text, by its SHA-256; NULL: not known. */
+const struct chat_family *chat_find(const char *sha256);
+
+/* Whether `wanted` is auto, none or a family's name; else EXIT_USAGE, naming all of them. */
+bool chat_check(const char *wanted, struct err *e);
+
+/* auto: the family of the model's template; one that is not known is said on stderr, and prompts go
+ * in as they are, as they do without any. none: they do so always. NAME: that family. */
+bool chat_open(const struct model *model, const char *wanted, struct chat *out, struct err *e);
+
+/* For keys and tables: the family's name, or "none". */
+const char *chat_name(const struct chat *chat);
+
+/* The text that a prompt becomes, malloc'd; *size is in and out. */
+char *chat_render(const struct chat_family *family, const char *text, size_t *size);
+
+/* Appends the ids of a prompt. With a template these are of the rendered text alone, as
+ * transformers has it: the template puts the special tokens, so the tokenizer's post-processor
+ * doesn't, and no BOS comes twice. */
+bool chat_encode(const struct model *model, const struct chat *chat, const char *text, size_t size,
                  struct id_list *ids, struct err *e);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/chat.h"
 #include "experiments/settings.h"
 #include "experiments/spec.h"
 
@@ -12,8 +13,8 @@ enum { MAX_CELLS = 10000 };
 /* Everything an experiment can say, sorted. */
 static const char *const keys[] = {"backend", "budget", "dataset",    "description", "max_new",
                                    "model",   "n",      "name",       "policy",      "precision",
-                                   "repeats", "seed",   "stop_loops", "temperature", "top_p",
-                                   "width",   NULL};
+                                   "repeats", "seed",   "stop_loops", "temperature", "template",
+                                   "top_p",   "width",  NULL};
 /* The keys, besides dataset, policy and budget, whose lists multiply. */
 static const char *const axes[] = {"max_new", "temperature", "top_p", "seed"};
 enum { N_AXES = sizeof axes / sizeof *axes };
@@ -23,13 +24,14 @@ struct values {
     double temperature, top_p;
     int precision, backend;
     bool stop_loops;
-    const char *name, *model, *description;
+    const char *name, *model, *template, *description;
 };
 static const struct option value_table[] = {
     // clang-format off
     {"name", OPTION_TEXT, offsetof(struct values, name), 0, 0, 0, NULL, "of the run"},
     {"description", OPTION_TEXT, offsetof(struct values, description), 0, 0, 0, NULL, "for people"},
     {"model", OPTION_TEXT, offsetof(struct values, model), 0, 0, 0, NULL, "a model folder"},
+    {"template", OPTION_TEXT, offsetof(struct values, template), 0, 0, 0, NULL, "around prompts"},
     {"n", OPTION_INT, offsetof(struct values, n), 100, 1, 1000000, NULL, "samples per cell"},
     {"repeats", OPTION_INT, offsetof(struct values, repeats), 1, 1, 10000, NULL, "draws per sample"},
     {"max_new", OPTION_INT, offsetof(struct values, max_new), 1024, 1, 1 << 20, NULL,
@@ -251,6 +253,12 @@ static bool check_width(const struct builder *b, struct err *e) {
     return settings_blame(b->settings, settings_find(b->settings, "width"), e);
 }
 
+static bool check_template(const struct builder *b, struct err *e) {
+    const char *name = b->values.template;
+    return !name || chat_check(name, e) ||
+           settings_blame(b->settings, settings_find(b->settings, "template"), e);
+}
+
 static bool is_plain_name(const char *name) {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
     return n > 0 && n <= 64 && !name[n] && *name != '.';
@@ -275,11 +283,12 @@ static bool take_name(struct builder *b, struct err *e) {
 static bool build(struct builder *b, struct err *e) {
     option_defaults(value_table, &b->values);
     if (!check_lists(b->settings, e) || !set_plain_values(b, e) || !check_width(b, e) ||
-        !take_name(b, e) || !expand_list(b, "dataset", take_dataset, e) ||
+        !check_template(b, e) || !take_name(b, e) || !expand_list(b, "dataset", take_dataset, e) ||
         !expand_list(b, "policy", take_policy, e) || !expand_axes(b, 0, e))
         return false;
     struct experiment *x = b->out;
     x->model = b->values.model ? must_strdup(b->values.model) : NULL;
+    x->template = must_strdup(b->values.template ? b->values.template : "auto");
     x->n = b->values.n;
     x->width = b->values.width;
     x->width_said = settings_find(b->settings, "width") != NULL;
@@ -314,6 +323,7 @@ void experiment_free(struct experiment *x) {
     free(x->cells);
     free(x->name);
     free(x->model);
+    free(x->template);
     free(x->json);
     *x = (struct experiment){0};
 }

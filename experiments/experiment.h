@@ -5,6 +5,8 @@
  *       "description": "one line",            what `raas list experiments` shows
  *       "model": "models/lemmas-4.5m",        a folder; --model wins; default: the embedded model
  *       "dataset": "lemmas:steps=24",         or {"dataset": "lemmas", "steps": [16, 24]}
+ *       "template": "auto",                   around prompts: the model's chat template; none; or a
+ *                                             name of `raas list templates`
  *       "policy": ["full", "raas:r=0.25",
  *                  {"policy": "raas", "alpha": [0.01, 0.1]}],
  *       "budget": [256, 384, "match"],        for policies that have a budget and name none
@@ -45,6 +47,7 @@ struct experiment_cell {
 
 struct experiment {
     char *name, *model; /* model NULL: not said */
+    char *template;     /* chat template: auto, none or a name */
     int64_t n, width;
     bool width_said; /* by file or --set, as opposed to the default */
     enum precision precision;

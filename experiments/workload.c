@@ -4,16 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "engine/chat.h"
-
 enum { ISOLATED_REPEATS = 5 };
 
 /* --- problems and prompts ------------------------------------------------------------------- */
 
-static bool encode_prompt(const struct model *model, const struct problem *problem,
+static bool encode_prompt(const struct workload *w, const struct problem *problem,
                           struct id_list *out, struct err *e) {
-    return chat_encode(model, CHAT_NONE, problem->prompt, strlen(problem->prompt), out, e) ||
+    return chat_encode(w->model, &w->chat, problem->prompt, strlen(problem->prompt), out, e) ||
            err_in(e, "sample %s", problem->id);
 }
 
@@ -52,25 +49,11 @@ static bool read_set(struct workload *w, int index, int64_t limit, struct err *e
     for (int64_t i = 0; i < n; i++) {
         struct sample *s = &set->samples[set->n++];
         if (!d->dataset->get(d->param, i, &s->problem, e) ||
-            !encode_prompt(w->model, &s->problem, &s->prompt, e) || !check_length(w, s, max_new, e))
+            !encode_prompt(w, &s->problem, &s->prompt, e) || !check_length(w, s, max_new, e))
             return err_in(e, "dataset %s", d->name);
         if ((int64_t)s->prompt.count + max_new > w->max_total)
             w->max_total = (int)((int64_t)s->prompt.count + max_new);
     }
-    return true;
-}
-
-/* A model meant for chat answers a bare problem too, only not as its authors would have it: nobody
- * should learn that from the numbers. */
-static bool warn_of_template(const struct model *model, struct err *e) {
-    bool has = false;
-    if (!chat_has_template(model->path, &has, e))
-        return false;
-    if (has)
-        log_warn(
-            "%s brings a chat template, which cannot be rendered yet: problems go in as they are "
-            "(prompt variant none)",
-            model->path);
     return true;
 }
 
@@ -85,7 +68,7 @@ bool workload_open(const struct experiment *x, const struct model *model, int64_
                                           "%s: expected tokenizer.json, without which no prompt "
                                           "can be read",
                                           model->path);
-    ok = ok && warn_of_template(model, e);
+    ok = ok && chat_open(model, x->template, &out->chat, e);
     for (int i = 0; ok && i < x->n_datasets; i++)
         ok = read_set(out, i, limit, e);
     if (!ok)
@@ -113,11 +96,17 @@ void workload_close(struct workload *w) {
 
 /* --- jobs ---------------------------------------------------------------------------------- */
 
+/* NULL: the model's template chose nothing. */
+static const char *template_hash(const struct workload *w) {
+    return *w->chat.sha256 ? w->chat.sha256 : NULL;
+}
+
 static struct cell_identity identity_of(const struct workload *w, int dataset) {
     return (struct cell_identity){.model_sha256 = w->model->hash,
                                   .tokenizer_sha256 = w->model->tokenizer_hash,
                                   .dataset_sha256 = w->sets[dataset].sha256,
-                                  .prompt_variant = "none",
+                                  .template_sha256 = template_hash(w),
+                                  .prompt_variant = chat_name(&w->chat),
                                   .isa = w->isa,
                                   .isolated = w->isolated};
 }
@@ -217,7 +206,7 @@ static bool register_cell(const struct workload *w, int index, int64_t model, st
         .policy_options = cell->plan.json,
         .policy_version = cell->plan.policy->version,
         .budget = cell->plan.match ? 0 : cell->plan.budget,
-        .prompt_variant = "none",
+        .prompt_variant = chat_name(&w->chat),
         .temperature = cell->temperature,
         .top_p = cell->top_p,
         .seed = cell->seed,
@@ -236,7 +225,8 @@ bool workload_register(struct workload *w, struct db *db, int64_t *cell_ids, str
     const char *slash = strrchr(w->model->path, '/');
     struct db_model model = {.name = slash && slash[1] ? slash + 1 : w->model->path,
                              .weights_sha256 = w->model->hash,
-                             .tokenizer_sha256 = w->model->tokenizer_hash};
+                             .tokenizer_sha256 = w->model->tokenizer_hash,
+                             .template_sha256 = template_hash(w)};
     int64_t model_id;
     if (!db_model(db, &model, &model_id, e))
         return false;

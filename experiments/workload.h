@@ -2,7 +2,7 @@
  * A job is one (cell, sample, repeat). */
 #pragma once
 
-#include "engine/model.h"
+#include "engine/chat.h"
 #include "experiments/identity.h"
 #include "store/db.h"
 
@@ -28,6 +28,7 @@ struct workload {
     const struct experiment *experiment; /* borrowed, as the model */
     const struct model *model;
     bool isolated;
+    struct chat chat;        /* around every prompt */
     const char *isa;         /* set before workload_plan */
     struct sample_set *sets; /* [experiment->n_datasets] */
     char **configs;          /* [n_cells] cell_config, NULL until workload_plan */

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -14,7 +12,6 @@
 #include "base/hash.h"
 #include "base/jsonl.h"
 #include "base/utf8.h"
-#include "tests/folder.h"
 #include "tests/tokenizers.h"
 
 static int load(void **state) {
@@ -114,23 +111,6 @@ static void test_tokenizer_equals_the_library(void **state) {
 
 /* --- real tokenizers ------------------------------------------------------------------------- */
 
-static bool unpack(const char *shared, const char *folder) {
-    char tool[600], probe[600];
-    snprintf(tool, sizeof tool, "%s/tools/unpack-tokenizers", shared);
-    snprintf(probe, sizeof probe, "%s/qwen3/tokenizer.json", folder);
-    if (access(tool, X_OK) != 0)
-        return false;
-    if (access(probe, R_OK) == 0)
-        return true;
-    pid_t child = fork();
-    if (child == 0) {
-        execl(tool, tool, folder, (char *)NULL);
-        _exit(127);
-    }
-    int status = 1;
-    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
-
 static void add_ids(const struct tokenizer *t, struct text text, struct bytes *out) {
     struct id_list ids = tokenizers_encode(t, text, true);
     bytes_append(out, ids.ids, ids.count * sizeof *ids.ids);
@@ -188,14 +168,7 @@ static void real_ids(const struct tokenizer *t, const char *shared, const char *
 
 static void test_tokenizer_real_ones_equal_the_library(void **state) {
     (void)state;
-    const char *shared = getenv("RAAS_SHARED");
-    shared = shared ? shared : "../shared";
-    char folder[300];
-    snprintf(folder, sizeof folder, "%s/tokenizers", folder_of_program());
-    if (!unpack(shared, folder)) {
-        printf("skipped: real tokenizers are not in %s\n", shared);
-        skip();
-    }
+    const char *shared = tokenizers_shared(), *folder = tokenizers_real();
     struct jsonl lines;
     struct json_doc *doc;
     struct err e = {0};

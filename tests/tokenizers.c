@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/jsonl.h"
+#include "tests/folder.h"
 
 struct text texts[MAX_TEXTS];
 size_t n_texts;
@@ -115,4 +118,36 @@ struct id_list tokenizers_encode(const struct tokenizer *t, struct text text, bo
     if (!tokenizer_encode(t, text.bytes, text.size, special, &ids, &e))
         fail_msg("%s", e.text);
     return ids;
+}
+
+const char *tokenizers_shared(void) {
+    const char *shared = getenv("RAAS_SHARED");
+    return shared ? shared : "../shared";
+}
+
+static bool unpack(const char *shared, const char *folder) {
+    char tool[600], probe[600];
+    snprintf(tool, sizeof tool, "%s/tools/unpack-tokenizers", shared);
+    snprintf(probe, sizeof probe, "%s/qwen3/tokenizer.json", folder);
+    if (access(tool, X_OK) != 0)
+        return false;
+    if (access(probe, R_OK) == 0)
+        return true;
+    pid_t child = fork();
+    if (child == 0) {
+        execl(tool, tool, folder, (char *)NULL);
+        _exit(127);
+    }
+    int status = 1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+const char *tokenizers_real(void) {
+    static char folder[300];
+    snprintf(folder, sizeof folder, "%s/tokenizers", folder_of_program());
+    if (!unpack(tokenizers_shared(), folder)) {
+        printf("skipped: real tokenizers are not in %s\n", tokenizers_shared());
+        skip();
+    }
+    return folder;
 }

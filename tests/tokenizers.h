@@ -23,6 +23,12 @@ struct tokenizer *tokenizers_parse(const char *json);
 /* The variant of that name, or the tokenizer of "models/FOLDER". */
 struct tokenizer *tokenizers_named(const char *name);
 
+/* $RAAS_SHARED, or ../shared. */
+const char *tokenizers_shared(void);
+
+/* A folder of real ones, NAME/tokenizer.json, unpacked from there; skips the test without them. */
+const char *tokenizers_real(void);
+
 /* Free with id_list_free. */
 struct id_list tokenizers_encode(const struct tokenizer *t, struct text text, bool special);
 
