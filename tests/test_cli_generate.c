@@ -223,7 +223,8 @@ static void test_generate_refuses_bad_input(void **state) {
     CLI_FAILS(EXIT_USAGE, "unknown policy 'ras'", "generate", "--prompt", "x", "--policy", "ras");
     CLI_FAILS(EXIT_USAGE, "multiple of 16", "generate", "--prompt", "x", "--policy",
               "raas:budget=250");
-    CLI_FAILS(EXIT_USAGE, "auto, none or one of qwen2", "generate", "--prompt", "x", "--template", "chatml");
+    CLI_FAILS(EXIT_USAGE, "auto, none or one of qwen2", "generate", "--prompt", "x", "--template",
+              "chatml");
     CLI_FAILS(EXIT_USAGE, "missing.txt", "generate", "--prompt-file", cli_path("missing.txt"));
     CLI_FAILS(EXIT_USAGE, "missing.jsonl", "generate", "--jsonl", cli_path("missing.jsonl"));
     CLI_FAILS(EXIT_USAGE, "no-model", "generate", "--prompt", "x", "--model", cli_path("no-model"));
