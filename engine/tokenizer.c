@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
+#include "engine/tokenizer_unicode.h"
 
 /* --- text to ids ------------------------------------------------------------------- */
 
@@ -109,6 +110,7 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
                                    .n_steps = tokenizer->n_steps,
                                    .piece = encode_piece,
                                    .context = &c,
+                                   .young = unicode_first(text, size) < size,
                                    .e = e};
     splitter_open(&c.splitter, size);
     if (size > CACHE_TEXT)

@@ -1,8 +1,8 @@
 /* tokenizer.json: BPE as the Hugging Face `tokenizers` library computes it, byte-level (GPT-2,
  * Qwen, Llama 3) or of characters with bytes behind them (SentencePiece: Llama 2, Mistral). Text is
  * bytes with a length: U+0000 is an ordinary character; invalid UTF-8 is an error, never repaired.
- * Regular expressions class characters as PCRE2's version of Unicode does (14 for PCRE2 10.42): a
- * pattern that tells younger characters' classes apart may cut those otherwise than the library. */
+ * Characters that PCRE2's Unicode (14 for PCRE2 10.42) and the library's know differently are
+ * listed in tokenizer_unicode.c and treated as there. */
 #pragma once
 
 #include <stddef.h>

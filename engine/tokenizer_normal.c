@@ -4,7 +4,11 @@
 
 #include <utf8proc.h>
 
+#include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
+#include "engine/tokenizer_unicode.h"
+
+#define NFC_GROWTH 3 /* no character takes more than three times its bytes in NFC (UAX 15) */
 
 bool normal_add(struct tokenizer *t, enum normal_kind kind, const char *from, const char *to) {
     if (t->n_normal == NORMAL_STEPS)
@@ -21,19 +25,38 @@ void normal_free(struct tokenizer *t) {
     }
 }
 
-/* Composition begins with U+0300 (CC 80): a text of smaller characters is NFC. */
+/* Appends NFC of a text whose characters it knows. */
+static void add_nfc(const char *text, size_t size, char *out, size_t *n) {
+    utf8proc_uint8_t *normal;
+    utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
+                                           &normal, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    CHECK(length >= 0); /* valid UTF-8 and less than 1 GiB: only memory can be short */
+    memcpy(out + *n, normal, (size_t)length);
+    *n += (size_t)length;
+    free(normal);
+}
+
+/* Composition begins with U+0300 (CC 80): a text of smaller characters is NFC. Characters that the
+ * library does not know stay where they are, between texts that it does. */
 static char *nfc(const char *text, size_t size, size_t *out_size) {
-    size_t i = 0;
+    size_t i = 0, n = 0;
     while (i < size && (unsigned char)text[i] < 0xcc)
         i++;
     if (i == size)
         return NULL;
-    utf8proc_uint8_t *out;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &out,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    CHECK(n >= 0); /* valid UTF-8 and at most 1 GiB: only memory can be short */
-    *out_size = (size_t)n;
-    return (char *)out;
+    char *out = must_alloc(NFC_GROWTH * size);
+    while (size) {
+        size_t known = unicode_first(text, size);
+        if (known)
+            add_nfc(text, known, out, &n);
+        size_t width = known < size ? utf8_width(text + known, size - known) : 0;
+        memcpy(out + n, text + known, width);
+        n += width;
+        text += known + width;
+        size -= known + width;
+    }
+    *out_size = n;
+    return out;
 }
 
 /* An empty text stays empty. */

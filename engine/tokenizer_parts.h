@@ -132,7 +132,8 @@ enum split_prefix { PREFIX_NEVER, PREFIX_ALWAYS, PREFIX_FIRST };
 /* Before it cuts, a step may write every space as something else, and put what stands for a space
  * in front of a text without one: of every text, or of the one that the input begins with. */
 struct split {
-    pcre2_code *code; /* NULL: nothing is cut */
+    pcre2_code *code;  /* NULL: nothing is cut */
+    pcre2_code *young; /* for texts with characters of tokenizer_unicode.h; NULL: the same */
     enum split_keep keep;
     bool invert;
     enum split_prefix prefix;
@@ -154,8 +155,10 @@ struct splitter {
     pcre2_match_context *limits;
     pcre2_match_data *matches[SPLIT_STEPS];
     struct buffer *buffers; /* texts made on the way; they live until splitter_close */
+    bool young;             /* the input has characters of tokenizer_unicode.h */
     const char *origin;     /* the text that the input begins with; NULL: another is at hand */
 };
+void split_free(struct split *s);
 void splitter_open(struct splitter *s, size_t text_size);
 void splitter_close(struct splitter *s);
 /* Calls piece() for each piece of text in order; false when that or a match failed. */

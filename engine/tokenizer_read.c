@@ -243,7 +243,7 @@ void tokenizer_free(struct tokenizer *t) {
     vocab_free(&t->vocab);
     bpe_free(&t->bpe);
     for (int i = 0; i < t->n_steps; i++)
-        pcre2_code_free(t->steps[i].code);
+        split_free(&t->steps[i]);
     normal_free(t);
     decode_free(t);
     added_free(&t->exact);

@@ -1,19 +1,24 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
 #include "engine/tokenizer_parts.h"
+#include "engine/tokenizer_unicode.h"
 
 /* --- patterns ---------------------------------------------------------------------- */
 
 /* White space as Unicode (and Oniguruma) has it; PCRE2's \s also takes U+180E. */
 #define SPACES "\\t-\\r\\x{85}\\p{Z}"
 
+#define LONGEST 256 /* bytes of output for one of the pattern, at most: "\p{L}" becomes most */
+
 struct translation {
     const char *in;
     char *out;
     size_t n;
     const char *refused; /* what stands in the way */
+    bool young;          /* classes have the characters of tokenizer_unicode.h too */
 };
 
 static void emit(struct translation *t, const char *text, size_t size) {
@@ -21,9 +26,39 @@ static void emit(struct translation *t, const char *text, size_t size) {
     t->n += size;
 }
 
+/* Appends the characters of a class that PCRE2 may be too old to know. */
+static void emit_young(struct translation *t, char class) {
+    for (const struct unicode_range *r = unicode_ranges; r->last; r++) {
+        char text[32];
+        int n =
+            snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", (unsigned)r->first, (unsigned)r->last);
+        if (r->class == class)
+            emit(t, text, (size_t)n);
+    }
+}
+
+/* "\p{L}" and the like; false for any other property, which is copied. */
+static bool translate_property(struct translation *t, bool in_class) {
+    const char *in = t->in;
+    bool negative = in[1] == 'P';
+    if (in[2] != '{' || !in[3] || !strchr("LMNPS", in[3]) || in[4] != '}' || (negative && in_class))
+        return false;
+    if (!in_class)
+        emit(t, negative ? "[^" : "[", negative ? 2 : 1);
+    emit(t, "\\p", 2);
+    emit(t, in + 2, 3);
+    emit_young(t, in[3]);
+    if (!in_class)
+        emit(t, "]", 1);
+    t->in += 5;
+    return true;
+}
+
 /* At a backslash. */
 static void translate_escape(struct translation *t, bool in_class) {
     char c = t->in[1];
+    if (t->young && (c == 'p' || c == 'P') && translate_property(t, in_class))
+        return;
     if (c == 's' || (c == 'S' && !in_class)) {
         const char *text = c == 'S' ? "[^" SPACES "]" : in_class ? SPACES : "[" SPACES "]";
         emit(t, text, strlen(text));
@@ -87,43 +122,58 @@ static void translate(struct translation *t) {
     t->out[t->n] = 0;
 }
 
-static bool compile(struct split *s, const char *place, const char *pattern, uint32_t options,
-                    struct err *e) {
+static pcre2_code *compile(const char *place, const char *pattern, uint32_t options,
+                           struct err *e) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     CHECK(context);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     int error;
     PCRE2_SIZE offset;
-    s->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &error, &offset,
-                            context);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &error,
+                                     &offset, context);
     pcre2_compile_context_free(context);
-    if (!s->code) {
+    if (!code) {
         unsigned char text[200];
         pcre2_get_error_message(error, text, sizeof text);
-        return err_set(e, EXIT_CONTENT, "%s: bad regular expression '%.80s': %s", place, pattern,
-                       (char *)text);
+        err_set(e, EXIT_CONTENT, "%s: bad regular expression '%.80s': %s", place, pattern,
+                (char *)text);
+        return NULL;
     }
     /* without JIT (refused by the machine, or a pattern too large for it) matching is slower, not
      * different */
-    pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE);
-    return true;
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+    return code;
+}
+
+static pcre2_code *compile_translated(const char *place, const char *pattern, bool young,
+                                      struct err *e) {
+    struct translation t = {
+        .in = pattern, .out = must_alloc(strlen(pattern) * LONGEST + 1), .young = young};
+    translate(&t);
+    pcre2_code *code = NULL;
+    if (t.refused)
+        err_set(e, EXIT_CONTENT, "%s: %s is not supported in '%.80s'", place, t.refused, pattern);
+    else
+        code = compile(place, t.out, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, e);
+    free(t.out);
+    return code;
+}
+
+void split_free(struct split *s) {
+    pcre2_code_free(s->code);
+    pcre2_code_free(s->young);
 }
 
 bool split_compile(struct split *s, const char *place, const char *pattern, bool literal,
                    struct err *e) {
     if (literal)
-        return compile(s, place, pattern, PCRE2_UTF | PCRE2_LITERAL, e);
-    size_t longest = strlen("[^" SPACES "]"), size = strlen(pattern);
-    if (size > 20000)
+        return (s->code = compile(place, pattern, PCRE2_UTF | PCRE2_LITERAL, e)) != NULL;
+    if (strlen(pattern) > 20000)
         return err_set(e, EXIT_CONTENT, "%s: regular expression of %zu bytes, at most 20000", place,
-                       size);
-    struct translation t = {.in = pattern, .out = must_alloc(size * longest + 1)};
-    translate(&t);
-    bool ok = t.refused ? err_set(e, EXIT_CONTENT, "%s: %s is not supported in '%.80s'", place,
-                                  t.refused, pattern)
-                        : compile(s, place, t.out, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, e);
-    free(t.out);
-    return ok;
+                       strlen(pattern));
+    s->code = compile_translated(place, pattern, false, e);
+    s->young = s->code ? compile_translated(place, pattern, true, e) : NULL;
+    return s->young != NULL;
 }
 
 /* --- matching -------------------------------------------------------------------------- */
@@ -217,7 +267,8 @@ static bool arrive(struct cut *c, size_t start, size_t stop, bool match) {
 /* The next match from `at` on. 1: found, 0: none, -1: error. */
 static int match_at(struct splitter *s, int step, const char *text, size_t size, size_t at,
                     size_t *start, size_t *stop) {
-    const pcre2_code *code = s->steps[step].code;
+    const struct split *split = &s->steps[step];
+    const pcre2_code *code = s->young && split->young ? split->young : split->code;
     pcre2_match_data *data = s->matches[step];
     int rc = pcre2_match(code, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, data, s->limits);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)

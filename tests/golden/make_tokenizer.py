@@ -52,6 +52,10 @@ TEXTS = [
     "  leading", "trailing  ", " \u00a0 mixed \u00a0", "tab\t\ttab", "\u1680\u2000\u200a\u202f\u205f",
 ]
 
+# letters, marks, digits, signs and emoji that came after Unicode 14, and marks that the library's normal form is too old for
+YOUNG = ["\U0001e4d0\U0001e4d1 a\U0001e4ec\u0323", "x\U00011f50\U00011f51 1\U0001ccf0", "\U0001fae8\U0001fae9!", "\u1c89\u1c8a'\ua7cb", "e\u1abf\u0301 e\u0301\u1abf",
+         "a\u07fd\u0323 \u0345\u08d3\u0301", "\u2ffc\u31ef \U0002ebf0\U00031350", "\U00011383\U000113c9 \U0001611e\U0001611f", "\u0cf3\u1b4e,\U00011f43"]
+
 WORDS = ("the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you were "
          "all her she there would their we him been has when who will no more if out so up said what its about than into them can only "
          "other time new some could these two may first then do any like my now over such our man me even most made after also did many "
@@ -83,10 +87,12 @@ def train():
 
 def train_characters():
     """Seldom characters have no token of their own: they become bytes."""
+    letters = list("\u2581abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'()-\u00e9\u4e2d\n")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.train_from_iterator((t for t in corpus() if not re.search("\0|<|foo", t)), trainers.BpeTrainer(vocab_size=700, show_progress=False, limit_alphabet=90,
-                                  special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]))
+    trainer = trainers.BpeTrainer(vocab_size=700, show_progress=False, initial_alphabet=letters, limit_alphabet=len(letters),
+                                  special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)])
+    tokenizer.train_from_iterator((t for t in corpus() if not re.search("\0|<|foo", t)), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     return {**model, "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
 
@@ -251,7 +257,7 @@ def main():
     for key, name in (("@MODEL@", "model.json"), ("@PAIRS@", "pairs.json"), ("@WHOLE@", "whole.json"), ("@SPM@", "spm.json")):
         with open(os.path.join(HERE, name), "w", encoding="utf-8") as f:
             f.write(forms[key] + "\n")
-    texts = TEXTS + random_texts(200)
+    texts = TEXTS + random_texts(200) + YOUNG
     write_lines("texts.jsonl", ({"text": t} for t in texts))
     rows, expected = [], []
     for name, text in variants():

@@ -1,16 +1,16 @@
 """Many texts with their ids, from the Hugging Face `tokenizers` library (0.23.3 when it was last run): too many to keep.
 
-usage: python tests/golden/make_tokenizer_check.py TOKENIZERS OUT [SHARED]     (from the repository root)
+usage: python tests/golden/make_tokenizer_check.py (TOKENIZERS OUT [SHARED] | --unicode)     (from the repository root)
 
 TOKENIZERS holds NAME/tokenizer.json. `make tokenizer-check TOKENIZERS=...` runs this where OUT is missing, and then
 build/release/test_tokenizer_check, which compares. SHARED (or $RAAS_SHARED) may hold datasets/NAME/test.jsonl and
 answers/*.jsonl.xz; without it their texts are left out. Writes
   OUT/texts.jsonl   {"kind", "text"}
   OUT/NAME.jsonl    {"ids", "decoded"} for every text; decoded: start of the SHA-256 of what the ids decode to, specials included
-  OUT/NAME.sweep    "FIRST HASH": ids of SWEEP for 256 code points each, those of unicode.txt left out
+  OUT/NAME.sweep    "FIRST HASH": ids of SWEEP for 256 code points each
   OUT/TOKENIZERS    "NAME PATH": what was asked
-and, the same for all, tests/golden/tokenizer/unicode.txt: code points that the library's Unicode classes or composes otherwise
-than Unicode 14 (this Python's, and that of PCRE2 10.42). A text that holds one of them may be cut otherwise.
+and, with --unicode, the table of engine/tokenizer_unicode.c: code points that the library's Unicode classes or composes otherwise
+than Unicode 14 (this Python's, and that of PCRE2 10.42).
 """
 
 import glob
@@ -25,7 +25,7 @@ import unicodedata
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
-from make_tokenizer import HERE, ROOT, SWEEP, TEXTS, random_texts
+from make_tokenizer import ROOT, SWEEP, TEXTS, YOUNG, random_texts
 
 N = 24000
 SPACES = "\t\n\v\f\r \x1c\x1d\x1e\x1f\x85\u00a0\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"
@@ -39,7 +39,7 @@ WORDS = ["the", "The", "it's", "IT'S", "we'LL", "don\u2019t", "I'm", "'s", "'S",
          "\\frac{1}{2}", "\\boxed{42}", "$x^2$", "\\\\", "def f(x):", "    return", "\t\tif", "https://a.b/c?d=e%20f", "{\"a\": [1, 2]}", "camelCase", "snake_case", "HTTPServer", "x86_64", "\ufb01ne"]
 CONTROLS = ["\0", "\x01", "\x1b[0m", "\x7f", "\x80", "\x9f", "\u00ad", "\u200e", "\u202e", "\u2066", "\ufffd", "\ufffe", "\uffff", "\U0010ffff", "\ue000", "\U000f0000"]
 # assigned after Unicode 14: letters, marks, digits, symbols, ideographs
-YOUNG = [0x0CF3, 0x11240, 0x11F02, 0x11F50, 0x1E4D0, 0x1FA75, 0x1FADA, 0x31350, 0x2EBF0, 0x2FFC, 0x10D4A, 0x10D40, 0x11380, 0x16D63, 0x1E5D0, 0x1CCF0, 0x1FAE9, 0xA7CB, 0x1C89, 0x0897,
+LATER = [0x0CF3, 0x11240, 0x11F02, 0x11F50, 0x1E4D0, 0x1FA75, 0x1FADA, 0x31350, 0x2EBF0, 0x2FFC, 0x10D4A, 0x10D40, 0x11380, 0x16D63, 0x1E5D0, 0x1CCF0, 0x1FAE9, 0xA7CB, 0x1C89, 0x0897,
          0x88F, 0xA7CE, 0x11DB0, 0x323B0]
 SPECIALS = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "<tool_call>", "<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",
             "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[INST]", "[/INST]", "<0x0A>", "<0xFF>", "\u2581", "\u2581the",
@@ -73,7 +73,7 @@ def run_of(rng):
 def one(rng):
     """Atoms of a few kinds, joined by blanks or nothing."""
     kinds = [spaces, marks, newlines, anything, run_of, lambda r: r.choice(EMOJI), lambda r: r.choice(DIGITS), lambda r: r.choice(WORDS), lambda r: r.choice(WORDS), lambda r: r.choice(CONTROLS),
-             lambda r: r.choice(SPECIALS), lambda r: r.choice("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u00a1\u00bf\u2014\u2026\u201c\u201d\u3002\uff0c\u20ac\u00a5\u2200\u2211"), lambda r: chr(r.choice(YOUNG))]
+             lambda r: r.choice(SPECIALS), lambda r: r.choice("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u00a1\u00bf\u2014\u2026\u201c\u201d\u3002\uff0c\u20ac\u00a5\u2200\u2211"), lambda r: chr(r.choice(LATER))]
     weights = [rng.choice([0, 1, 1, 3]) for _ in kinds[:-1]] + [rng.choice([0] * 15 + [2])]
     if not any(weights):
         weights[7] = 1
@@ -95,7 +95,7 @@ def shared_texts(shared):
 
 def all_texts(shared):
     yield from shared_texts(shared)
-    for text in TEXTS + random_texts(200):
+    for text in TEXTS + random_texts(200) + YOUNG:
         yield "golden", text
     rng = random.Random(20250117)
     seen = set()
@@ -144,16 +144,20 @@ def differences():
 
 
 def write_differences(other):
-    with open(os.path.join(HERE, "unicode.txt"), "w", encoding="utf-8") as f:
-        f.write("# Code points that the library (tokenizers 0.23.3) takes otherwise than Unicode 14, and in what: a class, or NFC.\n")
-        first = last = None
-        for code in sorted(other) + [None]:
-            if last is not None and code == last + 1 and other[code] == other[first]:
-                last = code
-                continue
-            if first is not None:
-                f.write(f"{first:04X} {last:04X} {other[first]}\n")
-            first = last = code
+    """Into the table of engine/tokenizer_unicode.c."""
+    rows, first, last = [], None, None
+    for code in sorted(other) + [None]:
+        if last is not None and code == last + 1 and other[code] == other[first]:
+            last = code
+            continue
+        if first is not None:
+            rows.append(f"    {{0x{first:04X}, 0x{last:04X}, " + ("0" if other[first] == "NFC" else f"'{other[first]}'") + "},\n")
+        first = last = code
+    path = os.path.join(ROOT, "engine", "tokenizer_unicode.c")
+    with open(path, encoding="utf-8") as f:
+        head, rest = f.read().split("unicode_ranges[] = {\n")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(head + "unicode_ranges[] = {\n" + "".join(rows) + rest[rest.index("    {0, 0, 0},"):])
 
 
 # --- ids -----------------------------------------------------------------------------------------------------------
@@ -171,20 +175,21 @@ def write_ids(tokenizer, texts, path):
                 f.write(json.dumps({"ids": e.ids, "decoded": short_hash(decoded.encode())}, separators=(",", ":")) + "\n")
 
 
-def write_sweep(tokenizer, other, path):
+def write_sweep(tokenizer, path):
     with open(path, "w", encoding="utf-8") as f:
         for first in range(0, 0x110000, 256):
-            codes = [c for c in range(first, first + 256) if is_scalar(c) and c not in other]
+            codes = [c for c in range(first, first + 256) if is_scalar(c)]
             ids = [e.ids for e in tokenizer.encode_batch([SWEEP.format(chr(c)) for c in codes])]
             f.write(f"{first:X} {short_hash(b''.join(struct.pack(f'<{len(i)}i', *i) for i in ids))}\n")
 
 
 def main():
+    if sys.argv[1:] == ["--unicode"]:
+        write_differences(differences())
+        return
     folder, out = sys.argv[1:3]
     shared = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("RAAS_SHARED", "../shared")
     os.makedirs(out, exist_ok=True)
-    other = differences()
-    write_differences(other)
     rows = list(all_texts(shared))
     with open(os.path.join(out, "texts.jsonl"), "w", encoding="utf-8") as f:
         for kind, text in rows:
@@ -195,7 +200,7 @@ def main():
     for name, path in paths.items():
         tokenizer = Tokenizer.from_file(path)
         write_ids(tokenizer, [text for _, text in rows], os.path.join(out, f"{name}.jsonl"))
-        write_sweep(tokenizer, other, os.path.join(out, f"{name}.sweep"))
+        write_sweep(tokenizer, os.path.join(out, f"{name}.sweep"))
     with open(os.path.join(out, "TOKENIZERS"), "w", encoding="utf-8") as f:
         f.writelines(f"{name} {path}\n" for name, path in paths.items())
 
