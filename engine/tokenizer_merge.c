@@ -53,6 +53,8 @@ struct place {          /* where a pair of some rank was seen; it may have merge
     int32_t left, next; /* place of the left symbol; index of the next one + 1, 0 = none */
 };
 
+/* Places come in ascending order, but for tokens that texts both begin with and merge to: of what
+ * is unknown, or of a byte. */
 struct bucket { /* the places of one rank, as indices + 1 */
     int32_t first, last;
     bool unsorted;
