@@ -7,9 +7,10 @@
 enum chat { CHAT_AUTO, CHAT_NONE };
 #define CHAT_CHOICES "auto|none"
 
-/* Whether the folder brings a template, in either of the places that the formats know. false on a
- * file that can't be read. */
-bool chat_has_template(const char *folder, bool *has, struct err *e);
+/* The template that the model brings (Jinja), in any of the places that the formats know: *text is
+ * malloc'd, NULL where there is none. Of several named ones it is "default". false on a file that
+ * can't be read. */
+bool chat_template(const struct model *model, char **text, struct err *e);
 
 /* Appends the ids of a prompt: the template around it, then the tokenizer with the special ids of
  * its post-processor. CHAT_AUTO refuses a model that brings a template (EXIT_USAGE): none can be

@@ -329,12 +329,12 @@ static bool read_alignment(struct reader *r, const struct gguf *g, uint64_t *ali
 }
 
 static bool read_version(struct reader *r) {
-    const uint8_t *magic = take(r, 4, "the magic GGUF");
+    const uint8_t *magic = take(r, 4, "the magic " GGUF_MAGIC "");
     uint64_t version;
     if (!magic)
         return false;
-    if (!gguf_magic(magic))
-        return FAIL(r, "%s: offset 0: expected the magic GGUF", r->path);
+    if (memcmp(magic, GGUF_MAGIC, 4) != 0)
+        return FAIL(r, "%s: offset 0: expected the magic " GGUF_MAGIC, r->path);
     if (!take_number(r, 4, "the version", &version))
         return false;
     if (version && !(version & 0xffff))
@@ -360,8 +360,6 @@ static bool read_all(struct reader *r, struct gguf *g, struct tensor_list *tenso
     mark_interleaved(g, tensors);
     return true;
 }
-
-bool gguf_magic(const uint8_t first[4]) { return memcmp(first, "GGUF", 4) == 0; }
 
 struct gguf *gguf_parse(uint8_t *image, size_t size, uint64_t file_bytes, const char *path,
                         struct tensor_list *tensors, bool *more, struct err *e) {

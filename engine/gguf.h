@@ -7,6 +7,8 @@
 
 #include "engine/weights.h"
 
+#define GGUF_MAGIC "GGUF"
+
 enum gguf_type { /* as stored */
                  GGUF_U8,
                  GGUF_I8,
@@ -58,8 +60,8 @@ enum { /* tokenizer.ggml.token_type */
 /* Where reading the head of a file begins; it goes on until it fits, up to GGUF_HEAD_MAX. */
 enum { GGUF_HEAD = 16 << 20, GGUF_HEAD_MAX = 256 << 20 };
 
-/* Whether the first 4 bytes of a file are GGUF's. */
-bool gguf_magic(const uint8_t first[4]);
+/* Whether the path is a regular file that begins as GGUF does. */
+bool gguf_file(const char *path);
 
 /* Checks and lists one image: the first `size` bytes of a file of file_bytes. Takes the image
  * (malloc'd), also on error. Tensors come in file order, with offsets from the start of the file;

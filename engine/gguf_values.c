@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "engine/gguf.h"
 
@@ -99,6 +100,19 @@ float gguf_real_at(const struct gguf_pair *array, uint64_t i) {
     float x;
     memcpy(&x, array->data + i * sizeof x, sizeof x);
     return x;
+}
+
+bool gguf_file(const char *path) {
+    struct stat s;
+    char first[4] = "";
+    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode))
+        return false;
+    FILE *file = fopen(path, "rbe");
+    bool is = file && fread(first, 1, sizeof first, file) == sizeof first &&
+              memcmp(first, GGUF_MAGIC, sizeof first) == 0;
+    if (file)
+        fclose(file);
+    return is;
 }
 
 bool gguf_wrong(const struct gguf *g, const char *key, const char *expected, struct err *e) {

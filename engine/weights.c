@@ -253,7 +253,7 @@ const struct tensor *weights_find(const struct weights *w, const char *name) {
 }
 
 const struct gguf *weights_gguf(const struct weights *w) {
-    return w->n_files ? w->files[0].gguf : NULL;
+    return w && w->n_files ? w->files[0].gguf : NULL;
 }
 
 /* --- reading ---------------------------------------------------------------------- */

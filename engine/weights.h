@@ -37,7 +37,8 @@ size_t weights_count(const struct weights *weights);
 const struct tensor *weights_at(const struct weights *weights, size_t i);
 /* NULL if absent. */
 const struct tensor *weights_find(const struct weights *weights, const char *name);
-/* The metadata of a GGUF file (gguf.h), NULL for a folder; it lives as long as the weights. */
+/* The metadata of a GGUF file (gguf.h), NULL for a folder and for NULL; it lives as long as the
+ * weights. */
 const struct gguf *weights_gguf(const struct weights *weights);
 
 /* Reads rows [row, row + n_rows) (rows = shape[0]; a vector is one row) as fp32 into out[n_rows *

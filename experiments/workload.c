@@ -63,14 +63,15 @@ static bool read_set(struct workload *w, int index, int64_t limit, struct err *e
 /* A model meant for chat answers a bare problem too, only not as its authors would have it: nobody
  * should learn that from the numbers. */
 static bool warn_of_template(const struct model *model, struct err *e) {
-    bool has = false;
-    if (!chat_has_template(model->path, &has, e))
+    char *template;
+    if (!chat_template(model, &template, e))
         return false;
-    if (has)
+    if (template)
         log_warn(
             "%s brings a chat template, which cannot be rendered yet: problems go in as they are "
             "(prompt variant none)",
             model->path);
+    free(template);
     return true;
 }
 

@@ -31,22 +31,32 @@ static void link_model(const struct folder *f) {
 
 static bool template_in(const struct folder *f) {
     struct err e = {0};
-    bool has = false;
-    assert_true(chat_has_template(f->path, &has, &e));
-    return has;
+    char *text;
+    assert_true(chat_template(&(struct model){.path = (char *)f->path}, &text, &e));
+    assert_true(!text || strcmp(text, "{{ messages }}") == 0);
+    free(text);
+    return text != NULL;
 }
 
 static void test_chat_finds_a_template_in_either_place(void **state) {
     const struct folder *f = *state;
-    struct err e = {0};
-    bool has;
+    struct err e = {0}, list = {0};
+    struct model model = {.path = (char *)f->path};
+    char *text;
     assert_false(template_in(f));
     folder_text(f, "tokenizer_config.json", "{\"chat_template\": null}");
     assert_false(template_in(f));
     folder_text(f, "tokenizer_config.json", "{\"chat_template\": \"{{ messages }}\"}");
     assert_true(template_in(f));
+    folder_text(f, "tokenizer_config.json",
+                "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"x\"},"
+                "{\"name\": \"default\", \"template\": \"{{ messages }}\"}]}");
+    assert_true(template_in(f));
+    folder_text(f, "tokenizer_config.json", "{\"chat_template\": [1]}");
+    assert_false(chat_template(&model, &text, &list));
+    assert_int_equal(list.code, EXIT_CONTENT);
     folder_text(f, "tokenizer_config.json", "{\"chat_template\": ");
-    assert_false(chat_has_template(f->path, &has, &e));
+    assert_false(chat_template(&model, &text, &e));
     assert_int_equal(e.code, EXIT_CONTENT);
     folder_text(f, "chat_template.jinja", "{{ messages }}");
     assert_true(template_in(f));
