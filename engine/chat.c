@@ -63,7 +63,7 @@ bool chat_encode(const struct model *model, enum chat chat, const char *text, si
                  struct id_list *ids, struct err *e) {
     char *template = NULL;
     if (!model->tokenizer)
-        return err_set(e, EXIT_CONTENT, "%s: no tokenizer.json, so only --ids works", model->path);
+        return err_set(e, EXIT_CONTENT, "%s: no tokenizer, so only --ids works", model->path);
     if (chat == CHAT_AUTO && !chat_template(model, &template, e))
         return false;
     bool has = template != NULL;

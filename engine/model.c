@@ -275,10 +275,12 @@ static bool open_gguf(struct model *model, struct err *e) {
         !check_tensors(model, e))
         return false;
     const struct gguf *gguf = weights_gguf(model->weights);
-    model->tokenizer = tokenizer_of_gguf(gguf, e);
-    if (!model->tokenizer || !check_ids(model, model->path, e))
-        return false;
-    hash_bytes(gguf->image, gguf->metadata, model->tokenizer_hash);
+    if (gguf_find(gguf, "tokenizer.ggml.model")) {
+        model->tokenizer = tokenizer_of_gguf(gguf, e);
+        if (!model->tokenizer || !check_ids(model, model->path, e))
+            return false;
+        hash_bytes(gguf->image, gguf->metadata, model->tokenizer_hash);
+    }
     return weights_hash(model->weights, model->hash, e);
 }
 

@@ -30,7 +30,7 @@ enum tensor_role {
 struct model {
     struct config config;
     struct weights *weights;       /* owned */
-    struct tokenizer *tokenizer;   /* owned; NULL without tokenizer.json (ids still work) */
+    struct tokenizer *tokenizer;   /* owned; NULL where the model brings none (ids still work) */
     char *path;                    /* owned: as given */
     char hash[HASH_HEX];           /* of config.json, generation_config.json, all weight files */
     char tokenizer_hash[HASH_HEX]; /* "" without one; of a GGUF file's metadata */
