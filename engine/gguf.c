@@ -145,13 +145,8 @@ static bool read_pair(struct reader *r, struct gguf_pair *pair) {
     return skip_values(r, pair);
 }
 
-static int compare_texts(struct gguf_text a, struct gguf_text b) {
-    int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
-    return order ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 static int by_key(const void *a, const void *b) {
-    return compare_texts(((const struct gguf_pair *)a)->key, ((const struct gguf_pair *)b)->key);
+    return gguf_compare(((const struct gguf_pair *)a)->key, ((const struct gguf_pair *)b)->key);
 }
 
 static bool read_pairs(struct reader *r, struct gguf *g, uint64_t count) {
@@ -334,7 +329,8 @@ static bool read_version(struct reader *r) {
     if (!magic)
         return false;
     if (memcmp(magic, GGUF_MAGIC, 4) != 0)
-        return FAIL(r, "%s: offset 0: expected the magic " GGUF_MAGIC, r->path);
+        return FAIL(r, "%s: offset 0: expected the magic " GGUF_MAGIC ", or a model folder",
+                    r->path);
     if (!take_number(r, 4, "the version", &version))
         return false;
     if (version && !(version & 0xffff))

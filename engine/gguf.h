@@ -82,6 +82,8 @@ bool gguf_truth(const struct gguf_pair *pair, bool *out);
 /* A text; {NULL, 0} for anything else, NULL too. */
 struct gguf_text gguf_string(const struct gguf_pair *pair);
 bool gguf_is(struct gguf_text text, const char *other);
+/* Order of bytes, of equal ones the shorter text first. */
+int gguf_compare(struct gguf_text a, struct gguf_text b);
 /* How much of a text an error line shows: for printf's "%.*s". */
 int gguf_shown(struct gguf_text text);
 

@@ -19,18 +19,8 @@ struct join {
     int left_width, right_width; /* in characters */
 };
 
-static int compare_texts(struct gguf_text a, struct gguf_text b) {
-    int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
-    return order ? order : (a.size > b.size) - (a.size < b.size);
-}
-
-struct named {
-    struct gguf_text text;
-    int32_t id;
-};
-
 static int by_text(const void *a, const void *b) {
-    return compare_texts(((const struct named *)a)->text, ((const struct named *)b)->text);
+    return gguf_compare(((const struct gguf_token *)a)->text, ((const struct gguf_token *)b)->text);
 }
 
 /* Best score first, then the longer left and right part; the rest as transformers' stable sort
@@ -54,10 +44,10 @@ struct joins {
     size_t count, room;
 };
 
-static const struct named *find_part(const struct gguf_vocab *v, const struct named *names,
-                                     const char *bytes, size_t size) {
-    struct named key = {.text = {bytes, size}};
-    return bsearch(&key, names, v->count, sizeof key, by_text);
+static const struct gguf_token *find_part(const struct gguf_vocab *v, const char *bytes,
+                                          size_t size) {
+    struct gguf_token key = {.text = {bytes, size}};
+    return bsearch(&key, v->by_text, v->count, sizeof key, by_text);
 }
 
 static int characters(const char *bytes, size_t size) {
@@ -67,14 +57,13 @@ static int characters(const char *bytes, size_t size) {
     return n;
 }
 
-static bool add_joins(const struct gguf_vocab *v, const struct named *names, uint64_t id,
-                      struct joins *joins) {
+static bool add_joins(const struct gguf_vocab *v, uint64_t id, struct joins *joins) {
     struct gguf_text text = v->texts[id];
     for (size_t cut = utf8_width(text.bytes, text.size); cut < text.size;
          cut += utf8_width(text.bytes + cut, text.size - cut)) {
-        const struct named *left = find_part(v, names, text.bytes, cut);
-        const struct named *right =
-            left ? find_part(v, names, text.bytes + cut, text.size - cut) : NULL;
+        const struct gguf_token *left = find_part(v, text.bytes, cut);
+        const struct gguf_token *right =
+            left ? find_part(v, text.bytes + cut, text.size - cut) : NULL;
         if (!right)
             continue;
         if (joins->count == MAX_JOINS)
@@ -101,10 +90,6 @@ static bool find_joins(const struct gguf *g, const struct gguf_vocab *v, struct 
     static const char scores[] = "tokenizer.ggml.scores", tokens[] = "tokenizer.ggml.tokens";
     if (v->count > MAX_TOKENS)
         return gguf_wrong(g, tokens, "at most 524288 tokens with scores", e);
-    struct named *names = must_alloc(v->count * sizeof *names);
-    for (uint64_t i = 0; i < v->count; i++)
-        names[i] = (struct named){v->texts[i], (int32_t)i};
-    qsort(names, v->count, sizeof *names, by_text);
     bool ok = true;
     for (uint64_t i = 0; ok && i < v->count; i++) {
         int type = gguf_token_type(v, i);
@@ -115,10 +100,9 @@ static bool find_joins(const struct gguf *g, const struct gguf_vocab *v, struct 
             ok = gguf_wrong(g, scores, "numbers", e);
         else if (v->texts[i].size > MAX_PART)
             ok = gguf_wrong(g, tokens, "tokens with scores of at most 256 bytes", e);
-        else if (!add_joins(v, names, i, joins))
+        else if (!add_joins(v, i, joins))
             ok = gguf_wrong(g, tokens, "at most 4194304 ways to join tokens", e);
     }
-    free(names);
     if (joins->count)
         qsort(joins->items, joins->count, sizeof *joins->items, by_rank);
     return ok;

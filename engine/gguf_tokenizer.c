@@ -48,6 +48,28 @@ int gguf_token_type(const struct gguf_vocab *v, uint64_t id) {
 
 /* --- vocabulary -------------------------------------------------------------------- */
 
+static int by_text(const void *a, const void *b) {
+    const struct gguf_token *x = a, *y = b;
+    int order = gguf_compare(x->text, y->text);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+static bool sort_tokens(struct writer *w) {
+    struct gguf_vocab *v = &w->vocab;
+    v->by_text = must_alloc(v->count * sizeof *v->by_text);
+    for (uint64_t i = 0; i < v->count; i++)
+        v->by_text[i] = (struct gguf_token){v->texts[i], (int32_t)i};
+    qsort(v->by_text, v->count, sizeof *v->by_text, by_text);
+    for (uint64_t i = 1; i < v->count; i++) {
+        const struct gguf_token *a = &v->by_text[i - 1], *b = &v->by_text[i];
+        if (gguf_compare(a->text, b->text) == 0)
+            return err_set(w->e, EXIT_CONTENT,
+                           "%s: key 'tokenizer.ggml.tokens': ids %d and %d are both '%.*s'",
+                           w->gguf->path, a->id, b->id, gguf_shown(a->text), a->text.bytes);
+    }
+    return true;
+}
+
 static bool read_tokens(struct writer *w) {
     static const char tokens[] = "tokenizer.ggml.tokens", types[] = "tokenizer.ggml.token_type",
                       scores[] = "tokenizer.ggml.scores";
@@ -70,7 +92,7 @@ static bool read_tokens(struct writer *w) {
         if (v->texts[i].size > MAX_TOKEN)
             return gguf_wrong(g, tokens, "tokens of at most 65535 bytes", w->e);
     }
-    return true;
+    return sort_tokens(w);
 }
 
 static void add_name(struct json_out *out, struct gguf_text text) {
@@ -314,6 +336,7 @@ struct tokenizer *tokenizer_of_gguf(const struct gguf *gguf, struct err *e) {
     struct tokenizer *t = write_all(&w) ? tokenizer_parse(w.out.text, w.out.size, name, e) : NULL;
     free(w.out.text);
     free(w.vocab.texts);
+    free(w.vocab.by_text);
     return t;
 }
 

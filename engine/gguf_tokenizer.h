@@ -16,8 +16,14 @@ struct tokenizer *tokenizer_read_gguf(const char *path, struct err *e);
 
 /* --- shared by the two files that write it --------------------------------------------- */
 
+struct gguf_token {
+    struct gguf_text text;
+    int32_t id;
+};
+
 struct gguf_vocab {
-    struct gguf_text *texts; /* by id, `count` of them */
+    struct gguf_text *texts;    /* by id, `count` of them */
+    struct gguf_token *by_text; /* the same, sorted; no two are equal */
     uint64_t count;
     const struct gguf_pair *types;  /* NULL: all are normal */
     const struct gguf_pair *scores; /* as many; SentencePiece only */

@@ -7,10 +7,14 @@
 
 #include "engine/gguf.h"
 
-static int compare_key(const void *key, const void *pair) {
-    struct gguf_text a = {key, strlen(key)}, b = ((const struct gguf_pair *)pair)->key;
+int gguf_compare(struct gguf_text a, struct gguf_text b) {
     int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
     return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int compare_key(const void *key, const void *pair) {
+    return gguf_compare((struct gguf_text){key, strlen(key)},
+                        ((const struct gguf_pair *)pair)->key);
 }
 
 const struct gguf_pair *gguf_find(const struct gguf *g, const char *key) {

@@ -204,7 +204,7 @@ static void test_gguf_refuses_what_does_not_fit(void **state) {
         {"llama-g1", "tokenizer.ggml.pre", "tokenizer.ggml.xxx", "key 'tokenizer.ggml.pre' is missing: expected one of qwen2"},
         {"llama-g1", "tokenizer.ggml.tokens", "tokenizer.ggml.xxxxxx", "key 'tokenizer.ggml.tokens' is missing"},
         {"llama-g1", "tokenizer.ggml.merges", "tokenizer.ggml.xxxxxx", "key 'tokenizer.ggml.merges' is missing"},
-        {"llama-g1", "t96", "t95", "t95"},
+        {"llama-g1", "t96", "t95", "ids 95 and 96 are both 't95'"},
     };
     // clang-format on
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

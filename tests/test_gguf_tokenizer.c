@@ -1,5 +1,5 @@
-/* Tokenizers out of GGUF metadata: ids of the tokenizers library on the same tokens, and metadata that
- * make no tokenizer. Golden data: tests/golden/README.md. */
+/* Tokenizers out of GGUF metadata: ids of the tokenizers library on the same tokens, and metadata
+ * that make no tokenizer. Golden data: tests/golden/README.md. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,7 +93,7 @@ static void test_gguf_tokenizers_refuse_bad_metadata(void **state) {
         {"deepseek-r1-qwen", "bos_token_id", "boz_token_id", NULL, 0, "key 'tokenizer.ggml.bos_token_id' is missing"},
         {"llama", "tokenizer.ggml.scores", "tokenizer.ggml.scorez", NULL, 0, "key 'tokenizer.ggml.scores' is missing: expected as many F32"},
         {"llama", "tokenizer.ggml.tokens", "tokenizer.ggml.tokenz", NULL, 0, "key 'tokenizer.ggml.tokens' is missing"},
-        {"llama", "<0x41>", "<0x42>", NULL, 0, "<0x42>"},
+        {"llama", "<0x41>", "<0x42>", NULL, 0, "are both '<0x42>'"},
     };
     // clang-format on
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
