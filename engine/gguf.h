@@ -58,7 +58,7 @@ enum { /* tokenizer.ggml.token_type */
 };
 
 /* Where reading the head of a file begins; it goes on until it fits, up to GGUF_HEAD_MAX. */
-enum { GGUF_HEAD = 16 << 20, GGUF_HEAD_MAX = 256 << 20 };
+enum { GGUF_HEAD = 8 << 20, GGUF_HEAD_MAX = 256 << 20 };
 
 /* Whether the path is a regular file that begins as GGUF does. */
 bool gguf_file(const char *path);

@@ -70,7 +70,7 @@ static bool read_at(const struct file *file, uint64_t offset, void *out, uint64_
 }
 
 static bool list_gguf(struct file *file, struct err *e) {
-    for (uint64_t room = GGUF_HEAD;; room *= 4) {
+    for (uint64_t room = GGUF_HEAD;; room *= 2) {
         uint64_t size = file->bytes < room ? file->bytes : room;
         uint8_t *image = must_alloc(size);
         if (!read_at(file, 0, image, size, e)) {
