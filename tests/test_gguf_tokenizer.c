@@ -37,7 +37,9 @@ static void expect_ids(const struct tokenizer *t, const struct json *row, const 
                        bool special) {
     struct bytes all = {0};
     char hash[HASH_HEX];
-    for (size_t i = 0; i < n_texts; i++) {
+    int64_t n;
+    assert_true(json_integer(json_get(row, "texts"), 1, (int64_t)n_texts, &n));
+    for (int64_t i = 0; i < n; i++) {
         struct id_list ids = tokenizers_encode(t, texts[i], special);
         bytes_append(&all, ids.ids, ids.count * sizeof *ids.ids);
         id_list_free(&ids);

@@ -9,7 +9,8 @@ answers also torch and transformers. README.md has the versions.
   types.gguf, types.npy   random blocks of each format [3 rows, 512], and the fp32 numbers that gguf.quants makes of them
   NAME.gguf               the weights of ../models/NAME as llama.cpp's converter lays them out
   tokenizer-PRE.gguf      metadata alone: ../tokenizer/model.json under that tokenizer.ggml.pre; `llama` is SentencePiece's
-  tokenizers.jsonl        {"name", "sha256", "plain_sha256"}: ids of ../tokenizer/texts.jsonl with and without specials
+  tokenizers.jsonl        {"name", "sha256", "plain_sha256", "texts"}: ids of the first so many of ../tokenizer/texts.jsonl,
+                          with and without specials
   answers-MODEL.jsonl     {"prompt", "ids", "close"}: [place, gap] where the two best logits are closer than 0.05
 """
 import hashlib
@@ -250,7 +251,7 @@ def tokenizers():
             sentencepiece_bpe()]
     with open(OUT / "tokenizers.jsonl", "w") as f:
         for row in rows:
-            f.write(json.dumps(row) + "\n")
+            f.write(json.dumps({**row, "texts": len(texts())}) + "\n")
 
 
 def answers(model_path, problems, n_prompts, n_tokens, out):
