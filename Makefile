@@ -185,7 +185,7 @@ fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SEC
 	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -artifact_prefix=$(BUILD)/ \
 	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) >$(BUILD)/$$f.log 2>&1 || { tail -50 $(BUILD)/$$f.log; exit 1; }; done
 	@echo "fuzz: $(words $(FUZZERS)) targets, $(FUZZ_SECONDS) s each, nothing found"
-FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c config.c))
+FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c shards.c safetensors.c dtype.c gguf*.c tokenizer*.c config.c))
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
 	@mkdir -p $(@D)
 	$(call say,fuzz $@)

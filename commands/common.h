@@ -24,7 +24,7 @@ enum { COMMON_AUTO = PRECISION_BF16 + 1 }; /* fp32 on the CPU, bf16 on a GPU */
                    "fp32 is the reference path, bf16 the fast one")
 #define COMMON_ROWS_OF(type, member, standard_precision, precisions, precision_help)               \
     {"model", OPTION_TEXT, offsetof(type, member.model), 0, 0, 0, NULL,                            \
-     "PATH: model folder (default: the embedded model)"},                                          \
+     "PATH: model folder or GGUF file (default: the embedded model)"},                                          \
     {"backend", OPTION_CHOICE, offsetof(type, member.backend), 0, 0, 0, BACKENDS,                  \
      "where the model runs"},                                                                      \
     {"precision", OPTION_CHOICE, offsetof(type, member.precision), standard_precision, 0, 0,       \

@@ -5,15 +5,19 @@
 #include <stdlib.h>
 
 #include "base/jsonl.h"
+#include "engine/gguf_tokenizer.h"
 #include "engine/model_path.h"
 
 struct tokenizer *tokenizing_load(const struct tokenizing *common, struct err *e) {
     if (common->tokenizer)
-        return tokenizer_read(common->tokenizer, e);
+        return gguf_file(common->tokenizer) ? tokenizer_read_gguf(common->tokenizer, e)
+                                            : tokenizer_read(common->tokenizer, e);
     char folder[PATH_MAX], path[PATH_MAX + 20];
     const char *model = model_path_or_default(common->model, folder, sizeof folder, e);
     if (!model)
         return NULL;
+    if (gguf_file(model))
+        return tokenizer_read_gguf(model, e);
     snprintf(path, sizeof path, "%s/tokenizer.json", model);
     return tokenizer_read(path, e);
 }

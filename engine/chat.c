@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "engine/gguf.h"
 
 enum { MAX_BYTES = 64 << 20 };
 
@@ -51,7 +52,15 @@ static bool read_folder(const char *folder, char **text, struct err *e) {
 
 bool chat_template(const struct model *model, char **text, struct err *e) {
     *text = NULL;
-    return read_folder(model->path, text, e);
+    const struct gguf *gguf = weights_gguf(model->weights);
+    if (!gguf)
+        return read_folder(model->path, text, e);
+    struct gguf_text found = gguf_string(gguf_find(gguf, "tokenizer.chat_template"));
+    if (found.bytes) {
+        *text = must_zalloc(1, found.size + 1);
+        memcpy(*text, found.bytes, found.size);
+    }
+    return true;
 }
 
 /* --- which family ---------------------------------------------------------------------------- */
@@ -160,7 +169,7 @@ char *chat_render(const struct chat_family *family, const char *text, size_t *si
 bool chat_encode(const struct model *model, const struct chat *chat, const char *text, size_t size,
                  struct id_list *ids, struct err *e) {
     if (!model->tokenizer)
-        return err_set(e, EXIT_CONTENT, "%s: no tokenizer.json, so only --ids works", model->path);
+        return err_set(e, EXIT_CONTENT, "%s: no tokenizer, so only --ids works", model->path);
     if (!chat->family)
         return tokenizer_encode(model->tokenizer, text, size, true, ids, e);
     char *whole = chat_render(chat->family, text, &size);

@@ -13,15 +13,19 @@
 enum { MAX_CONFIG_BYTES = 4 << 20, MISTRAL_WINDOW = 4096 };
 
 const struct architecture architecture_table[] = {
-    {.name = "LlamaForCausalLM", .summary = "Llama 2 and 3.x, with llama3 rope scaling"},
+    {.name = "LlamaForCausalLM",
+     .gguf = "llama",
+     .summary = "Llama 2 and 3.x, with llama3 rope scaling"},
     {.name = "MistralForCausalLM",
      .summary = "Mistral 7B; a sliding window caps the length",
      .window = WINDOW_ALWAYS},
     {.name = "Qwen2ForCausalLM",
+     .gguf = "qwen2",
      .summary = "Qwen2 and 2.5: biases on q, k, v",
      .qkv_bias = true,
      .window = WINDOW_IF_USED},
     {.name = "Qwen3ForCausalLM",
+     .gguf = "qwen3",
      .summary = "Qwen3: RMSNorm on q and k, explicit head size",
      .qk_norm = true,
      .head_size_explicit = true,
@@ -118,11 +122,19 @@ static bool read_architecture(const struct source *s, struct config *c) {
                    known);
 }
 
+bool config_check_heads(const struct config *c, const char *path, struct err *e) {
+    if (c->head_size % 2 || c->head_size < 2 || c->head_size > MAX_HEAD_SIZE)
+        return err_set(e, EXIT_CONTENT, "%s: head size %d: expected an even number from 2 to %d",
+                       path, c->head_size, MAX_HEAD_SIZE);
+    return true;
+}
+
 static bool read_heads(const struct source *s, struct config *c) {
-    if (!whole(s, "num_attention_heads", 1, 1024, &c->n_heads))
+    if (!whole(s, "num_attention_heads", 1, MAX_HEADS, &c->n_heads))
         return false;
     c->n_kv_heads = c->n_heads;
-    if (get(s, "num_key_value_heads") && !whole(s, "num_key_value_heads", 1, 1024, &c->n_kv_heads))
+    if (get(s, "num_key_value_heads") &&
+        !whole(s, "num_key_value_heads", 1, MAX_HEADS, &c->n_kv_heads))
         return false;
     if (c->n_heads % c->n_kv_heads)
         return wrong(s, "num_key_value_heads", "a divisor of num_attention_heads");
@@ -135,18 +147,15 @@ static bool read_heads(const struct source *s, struct config *c) {
                          "a multiple of num_attention_heads, as head_dim is not given");
         c->head_size = c->dim / c->n_heads;
     }
-    if (c->head_size % 2 || c->head_size < 2 || c->head_size > MAX_HEAD_SIZE)
-        return err_set(s->e, EXIT_CONTENT, "%s: head size %d: expected an even number from 2 to %d",
-                       s->path, c->head_size, MAX_HEAD_SIZE);
-    return true;
+    return config_check_heads(c, s->path, s->e);
 }
 
 static bool read_sizes(const struct source *s, struct config *c) {
-    return whole(s, "num_hidden_layers", 1, 1024, &c->n_layers) &&
-           whole(s, "hidden_size", 1, 1 << 16, &c->dim) && read_heads(s, c) &&
-           whole(s, "intermediate_size", 1, 1 << 20, &c->ffn) &&
-           whole(s, "vocab_size", 1, 1 << 22, &c->vocab) &&
-           whole(s, "max_position_embeddings", 1, 1 << 24, &c->max_positions) &&
+    return whole(s, "num_hidden_layers", 1, MAX_LAYERS, &c->n_layers) &&
+           whole(s, "hidden_size", 1, MAX_DIM, &c->dim) && read_heads(s, c) &&
+           whole(s, "intermediate_size", 1, MAX_FFN, &c->ffn) &&
+           whole(s, "vocab_size", 1, MAX_VOCAB, &c->vocab) &&
+           whole(s, "max_position_embeddings", 1, MAX_POSITIONS, &c->max_positions) &&
            real(s, "rms_norm_eps", 1e-20, 0.1, &c->rms_eps) &&
            flag(s, "tie_word_embeddings", &c->tied);
 }
@@ -178,7 +187,7 @@ static bool read_llama3(const struct source *s, struct config *c) {
     if (!real(s, "factor", 1, 1e6, &c->rope_factor) ||
         !real(s, "low_freq_factor", 1e-6, 1e6, &c->rope_low) ||
         !real(s, "high_freq_factor", 1e-6, 1e6, &c->rope_high) ||
-        !whole(s, "original_max_position_embeddings", 1, 1 << 24, &c->rope_original))
+        !whole(s, "original_max_position_embeddings", 1, MAX_POSITIONS, &c->rope_original))
         return false;
     return c->rope_high > c->rope_low || wrong(s, "high_freq_factor", "more than low_freq_factor");
 }
@@ -251,8 +260,14 @@ static bool names_sliding_layer(const struct json *layer_types) {
     return false;
 }
 
-/* A window of W tokens sees everything up to position W - 1: capping the length there keeps
- * attention exact. */
+void config_cap(struct config *c, int window, const char *path) {
+    if (window >= c->max_positions)
+        return;
+    log_warn("%s: limited to the %d positions of its sliding window (of %d)", path, window,
+             c->max_positions);
+    c->max_positions = window;
+}
+
 static bool read_window(const struct source *s, struct config *c) {
     bool used = false;
     if (c->arch->window == WINDOW_NEVER)
@@ -265,29 +280,29 @@ static bool read_window(const struct source *s, struct config *c) {
     if (!used || (key && json_type(key) == JSON_NULL && c->arch->window == WINDOW_ALWAYS))
         return true;
     if ((key || c->arch->window != WINDOW_ALWAYS) &&
-        !whole(s, "sliding_window", 1, 1 << 24, &window))
+        !whole(s, "sliding_window", 1, MAX_POSITIONS, &window))
         return false;
-    if (window < c->max_positions) {
-        log_warn("%s: limited to the %d positions of its sliding window (of %d)", s->path, window,
-                 c->max_positions);
-        c->max_positions = window;
-    }
+    config_cap(c, window, s->path);
     return true;
 }
 
 /* --- end tokens ------------------------------------------------------------------- */
 
-static bool add_eos(const struct source *s, const struct json *value, struct config *c) {
-    int64_t id;
-    if (!json_integer(value, 0, c->vocab - 1, &id))
-        return wrong(s, "eos_token_id", "ids below vocab_size");
+bool config_add_eos(struct config *c, int32_t id) {
     for (int i = 0; i < c->n_eos; i++)
         if (c->eos[i] == id)
             return true;
     if (c->n_eos == (int)(sizeof c->eos / sizeof *c->eos))
-        return wrong(s, "eos_token_id", "at most 8 different ids");
-    c->eos[c->n_eos++] = (int32_t)id;
+        return false;
+    c->eos[c->n_eos++] = id;
     return true;
+}
+
+static bool add_eos(const struct source *s, const struct json *value, struct config *c) {
+    int64_t id;
+    if (!json_integer(value, 0, c->vocab - 1, &id))
+        return wrong(s, "eos_token_id", "ids below vocab_size");
+    return config_add_eos(c, (int32_t)id) || wrong(s, "eos_token_id", "at most 8 different ids");
 }
 
 static bool read_special(const struct source *s, struct config *c) {
@@ -366,6 +381,6 @@ void config_rope_frequencies(const struct config *c, float *inv_freq) {
             keep = keep < 0 ? 0 : keep > 1 ? 1 : keep;
             f = (1 - keep) * f / c->rope_factor + keep * f;
         }
-        inv_freq[i] = (float)f;
+        inv_freq[i] = (float)(c->rope == ROPE_DIVIDED ? f / c->rope_divisors[i] : f);
     }
 }

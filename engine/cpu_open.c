@@ -109,16 +109,16 @@ void *cpu_open(const struct model *model, const struct session_params *params, s
     if (params->kv_bytes)
         pages = (int64_t)(params->kv_bytes / page);
     int threads = params->n_threads ? params->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    b->threads = pool_open(threads);
     if (!pool_init(&b->pages, kernels, c->head_size, pages, e) ||
         !pool_init(&b->prompt, kernels, c->head_size,
                    (int64_t)c->n_kv_heads * pages_of(params->max_total), e) ||
-        !cpu_weights_load(&b->weights, model, kernels, e)) {
+        !cpu_weights_load(&b->weights, model, kernels, b->threads, e)) {
         if (params->too_large && !b->prompt.kernels)
             *params->too_large = true; /* the pools are all that is refused for its size */
         cpu_close(b);
         return NULL;
     }
-    b->threads = pool_open(threads);
     sampler_init(&b->sampler, advance_vocab(model));
     open_rows(b);
     open_buffers(b);

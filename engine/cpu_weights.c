@@ -5,10 +5,12 @@
 
 #include "engine/bf16.h"
 
-/* One load: remembers the error, so that the list of tensors below reads as a list. */
+/* One load: remembers the error, so that the list of tensors below reads as a list. Matrices are
+ * read, widened and packed in parallel, a strip of rows a task. */
 struct loader {
     const struct model *model;
     const struct cpu_kernels *kernels;
+    struct pool *threads;
     struct err *e;
     bool ok;
     size_t bytes;
@@ -25,20 +27,65 @@ static float *vector(struct loader *l, enum tensor_role role, int layer, float *
     return out;
 }
 
-/* Appends the rows of a tensor to a packed matrix, a panel at a time; `done` counts the rows so
- * far. */
-static void append_rows(struct loader *l, struct cpu_matrix *w, enum tensor_role role, int layer,
-                        float *panel, int *done) {
-    const struct tensor *t = model_tensor(l->model, role, layer);
-    int n = (int)t->shape[0], k = w->k;
-    for (int row = 0; l->ok && row < n;) {
-        int at = *done % CPU_PANEL, room = CPU_PANEL - at;
-        int take = n - row < room ? n - row : room;
-        l->ok = weights_read(l->model->weights, t, row, take, panel + (size_t)at * (size_t)k, l->e);
-        row += take, *done += take;
-        if (*done % CPU_PANEL == 0 && l->ok)
-            l->kernels->pack(w, *done - CPU_PANEL, CPU_PANEL, panel);
+enum { STRIP = CPU_PANEL, MAX_PARTS = 3 };
+
+/* Tensors one below the other, n rows of k in all, on their way into one matrix. */
+struct strips {
+    const struct loader *l;
+    const struct tensor *parts[MAX_PARTS];
+    int n_parts, n, k;
+    struct cpu_matrix *matrix; /* where the rows go: panels, */
+    void *rows;                /* or, if it is NULL, rows in the cache type */
+    float *scratch;            /* [threads][STRIP][k] */
+    struct err *errors;        /* [threads]: of each its first */
+};
+
+static bool read_rows(const struct strips *s, int row, int n, float *out, struct err *e) {
+    for (int i = 0; i < s->n_parts && n; i++) {
+        int rows = (int)s->parts[i]->shape[0];
+        if (row >= rows) {
+            row -= rows;
+            continue;
+        }
+        int take = n < rows - row ? n : rows - row;
+        if (!weights_read(s->l->model->weights, s->parts[i], row, take, out, e))
+            return false;
+        out += (size_t)take * (size_t)s->k;
+        n -= take, row = 0;
     }
+    return true;
+}
+
+static void store_rows(const struct strips *s, int row, int n, const float *rows) {
+    size_t at = (size_t)row * (size_t)s->k, count = (size_t)n * (size_t)s->k;
+    if (s->matrix)
+        s->l->kernels->pack(s->matrix, row, n, rows);
+    else if (s->l->kernels->cache_size == sizeof(float))
+        memcpy((float *)s->rows + at, rows, count * sizeof *rows);
+    else
+        for (size_t i = 0; i < count; i++)
+            ((uint16_t *)s->rows)[at + i] = bf16_of(rows[i]);
+}
+
+static void strip_task(void *context, int task, int thread) {
+    struct strips *s = context;
+    int row = task * STRIP, n = s->n - row < STRIP ? s->n - row : STRIP;
+    float *rows = s->scratch + (size_t)thread * STRIP * (size_t)s->k;
+    if (!s->errors[thread].code && read_rows(s, row, n, rows, &s->errors[thread]))
+        store_rows(s, row, n, rows);
+}
+
+static void run_strips(struct loader *l, struct strips *s) {
+    int n_threads = pool_threads(l->threads);
+    s->l = l;
+    s->scratch = must_alloc((size_t)n_threads * STRIP * (size_t)s->k * sizeof *s->scratch);
+    s->errors = must_zalloc((size_t)n_threads, sizeof *s->errors);
+    pool_run(l->threads, (s->n + STRIP - 1) / STRIP, strip_task, s);
+    for (int i = 0; l->ok && i < n_threads; i++)
+        if (s->errors[i].code)
+            l->ok = err_set(l->e, s->errors[i].code, "%s", s->errors[i].text);
+    free(s->errors);
+    free(s->scratch);
 }
 
 /* Packs several tensors, one below the other, as one matrix. */
@@ -48,15 +95,11 @@ static void matrix(struct loader *l, struct cpu_matrix *w, int n, int k, int lay
         return;
     size_t size = l->kernels->pack_bytes(n, k);
     *w = (struct cpu_matrix){.n = n, .k = k, .data = must_aligned(size)};
-    memset(w->data, 0, size);
     l->bytes += size;
-    float *panel = must_alloc((size_t)CPU_PANEL * (size_t)k * sizeof *panel);
-    int done = 0;
+    struct strips s = {.n_parts = n_roles, .n = n, .k = k, .matrix = w};
     for (int i = 0; i < n_roles; i++)
-        append_rows(l, w, roles[i], layer, panel, &done);
-    if (done % CPU_PANEL && l->ok)
-        l->kernels->pack(w, done - done % CPU_PANEL, done % CPU_PANEL, panel);
-    free(panel);
+        s.parts[i] = model_tensor(l->model, roles[i], layer);
+    run_strips(l, &s);
 }
 
 static void load_layer(struct loader *l, struct cpu_layer *y, int i) {
@@ -86,26 +129,23 @@ static void load_layer(struct loader *l, struct cpu_layer *y, int i) {
 
 static void load_embedding(struct loader *l, struct cpu_weights *out) {
     const struct config *c = &l->model->config;
-    const struct tensor *t = model_tensor(l->model, TENSOR_EMBED, 0);
-    size_t size = l->kernels->cache_size, dim = (size_t)c->dim;
-    out->embedding = must_aligned((size_t)c->vocab * dim * size);
-    l->bytes += (size_t)c->vocab * dim * size;
-    float *row = must_alloc(dim * sizeof *row);
-    for (int64_t id = 0; l->ok && id < c->vocab; id++) {
-        l->ok = weights_read(l->model->weights, t, id, 1, row, l->e);
-        if (size == sizeof(float))
-            memcpy((float *)out->embedding + (size_t)id * dim, row, dim * sizeof *row);
-        else
-            for (size_t i = 0; i < dim; i++)
-                ((uint16_t *)out->embedding)[(size_t)id * dim + i] = bf16_of(row[i]);
-    }
-    free(row);
+    size_t size = (size_t)c->vocab * (size_t)c->dim * l->kernels->cache_size;
+    if (!l->ok)
+        return;
+    out->embedding = must_aligned(size);
+    l->bytes += size;
+    struct strips s = {.parts = {model_tensor(l->model, TENSOR_EMBED, 0)},
+                       .n_parts = 1,
+                       .n = c->vocab,
+                       .k = c->dim,
+                       .rows = out->embedding};
+    run_strips(l, &s);
 }
 
 bool cpu_weights_load(struct cpu_weights *out, const struct model *model,
-                      const struct cpu_kernels *kernels, struct err *e) {
+                      const struct cpu_kernels *kernels, struct pool *threads, struct err *e) {
     const struct config *c = &model->config;
-    struct loader l = {.model = model, .kernels = kernels, .e = e, .ok = true};
+    struct loader l = {.model = model, .kernels = kernels, .threads = threads, .e = e, .ok = true};
     if (!model->weights)
         return err_set(e, EXIT_USAGE, "%s: expected --backend cuda", model->path);
     *out = (struct cpu_weights){.layers = must_zalloc((size_t)c->n_layers, sizeof *out->layers)};

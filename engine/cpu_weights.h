@@ -25,7 +25,7 @@ struct cpu_weights {
 };
 
 bool cpu_weights_load(struct cpu_weights *out, const struct model *model,
-                      const struct cpu_kernels *kernels, struct err *e);
+                      const struct cpu_kernels *kernels, struct pool *threads, struct err *e);
 void cpu_weights_free(struct cpu_weights *weights, int n_layers);
 /* Row `id` of the embedding as fp32 [dim]. */
 void cpu_embed(const struct cpu_weights *weights, const struct cpu_kernels *kernels, int dim,

@@ -149,27 +149,48 @@ static bool load_vectors(struct loader *l, size_t bytes) {
 
 /* --- matrices --------------------------------------------------------------------------------- */
 
-/* A stretch of a tensor on its way to a pinned buffer. */
+/* Rows of a tensor on their way to a pinned buffer: as they lie in the file, or, where those aren't
+ * plain numbers in order, as fp32. */
 struct stretch {
     const struct weights *weights;
     const struct tensor *tensor;
-    uint64_t offset, bytes;
+    int32_t from, n, rows_per_task;
     char *to;
     struct err errors[READERS]; /* of each thread, its first */
 };
 
-static void read_task(void *context, int task, int thread) {
-    struct stretch *s = context;
-    uint64_t at = (uint64_t)task * READ_BYTES;
-    uint64_t n = s->bytes - at < READ_BYTES ? s->bytes - at : READ_BYTES;
-    weights_read_raw(s->weights, s->tensor, s->offset + at, n, s->to + at, &s->errors[thread]);
+static int32_t type_in_buffer(const struct tensor *t) {
+    return weights_plain(t) ? (int32_t)t->type : DTYPE_F32;
 }
 
-static bool read_stretch(struct loader *l, const struct tensor *t, uint64_t offset, uint64_t bytes,
+static uint64_t row_in_buffer(const struct tensor *t) {
+    return (uint64_t)t->shape[1] * (uint64_t)dtype_formats[type_in_buffer(t)].bytes;
+}
+
+static void read_task(void *context, int task, int thread) {
+    struct stretch *s = context;
+    const struct tensor *t = s->tensor;
+    int32_t at = task * s->rows_per_task, left = s->n - at;
+    int32_t n = left < s->rows_per_task ? left : s->rows_per_task, row = s->from + at;
+    uint64_t bytes = row_in_buffer(t);
+    char *to = s->to + (uint64_t)at * bytes;
+    if (weights_plain(t))
+        weights_read_raw(s->weights, t, (uint64_t)row * bytes, (uint64_t)n * bytes, to,
+                         &s->errors[thread]);
+    else
+        weights_read(s->weights, t, row, n, (float *)to, &s->errors[thread]);
+}
+
+static bool read_stretch(struct loader *l, const struct tensor *t, int32_t from, int32_t n,
                          char *to) {
-    struct stretch s = {
-        .weights = l->model->weights, .tensor = t, .offset = offset, .bytes = bytes, .to = to};
-    pool_run(l->readers, (int)((bytes + READ_BYTES - 1) / READ_BYTES), read_task, &s);
+    uint64_t rows = READ_BYTES / row_in_buffer(t);
+    struct stretch s = {.weights = l->model->weights,
+                        .tensor = t,
+                        .from = from,
+                        .n = n,
+                        .rows_per_task = rows ? (int32_t)rows : 1,
+                        .to = to};
+    pool_run(l->readers, (n + s.rows_per_task - 1) / s.rows_per_task, read_task, &s);
     for (int i = 0; i < READERS; i++)
         if (s.errors[i].code)
             return err_set(l->e, s.errors[i].code, "%s", s.errors[i].text);
@@ -180,16 +201,14 @@ static bool read_stretch(struct loader *l, const struct tensor *t, uint64_t offs
 static bool load_piece(struct loader *l, const struct cuda_matrix *m, const struct tensor *t,
                        int32_t at, int32_t interleave, int32_t from, int32_t n) {
     struct buffer *b = &l->buffers[l->next];
-    uint64_t row = t->bytes / (uint64_t)t->shape[0];
-    size_t bytes = (size_t)((uint64_t)n * row);
+    size_t bytes = (size_t)((uint64_t)n * row_in_buffer(t));
     l->next = (l->next + 1) % BUFFERS;
-    if (!CUDA_CHECK(cudaEventSynchronize(b->done), l->e) ||
-        !read_stretch(l, t, (uint64_t)from * row, bytes, b->host) ||
+    if (!CUDA_CHECK(cudaEventSynchronize(b->done), l->e) || !read_stretch(l, t, from, n, b->host) ||
         !CUDA_CHECK(cudaMemcpyAsync(b->device, b->host, bytes, cudaMemcpyHostToDevice, l->stream),
                     l->e))
         return false;
-    cuda_pack((uint16_t *)m->data, m->segment, at, interleave, b->device, (int32_t)t->type, from, n,
-              m->k, l->stream);
+    cuda_pack((uint16_t *)m->data, m->segment, at, interleave, b->device, type_in_buffer(t), from,
+              n, m->k, l->stream);
     return CUDA_CHECK(cudaGetLastError(), l->e) &&
            CUDA_CHECK(cudaEventRecord(b->done, l->stream), l->e);
 }
@@ -198,7 +217,7 @@ static bool load_rows(struct loader *l, const struct cuda_matrix *m, enum tensor
                       int layer, int32_t at, int32_t interleave) {
     const struct tensor *t = model_tensor(l->model, role, layer);
     int32_t rows = (int32_t)t->shape[0], n;
-    int32_t most = (int32_t)(l->buffer_bytes / (t->bytes / (uint64_t)rows));
+    int32_t most = (int32_t)(l->buffer_bytes / row_in_buffer(t));
     for (int32_t from = 0; from < rows; from += n) {
         n = rows - from < most ? rows - from : most;
         if (!load_piece(l, m, t, at, interleave, from, n))
@@ -222,7 +241,8 @@ static bool load_layer(struct loader *l, int i) {
 static bool open_buffers(struct loader *l) {
     uint64_t largest = 1;
     for (size_t i = 0; i < weights_count(l->model->weights); i++) {
-        uint64_t bytes = weights_at(l->model->weights, i)->bytes;
+        const struct tensor *t = weights_at(l->model->weights, i);
+        uint64_t bytes = t->rank == 2 ? (uint64_t)t->shape[0] * row_in_buffer(t) : 0;
         largest = bytes > largest ? bytes : largest;
     }
     l->buffer_bytes = largest < BUFFER_BYTES ? (size_t)largest : BUFFER_BYTES;

@@ -1,6 +1,6 @@
 /* Weights on the device, as fragments of the matrix instruction (cuda_layout.h), in one allocation.
- * They stream from the files through two pinned buffers: no second copy in the host's memory. C
- * only. */
+ * They stream from the files through two pinned buffers, in which what isn't F32, F16 or BF16 comes
+ * to lie as fp32: no second copy in the host's memory. C only. */
 #pragma once
 
 #include "engine/cuda_device.h"

@@ -30,15 +30,15 @@ enum tensor_role {
 struct model {
     struct config config;
     struct weights *weights;       /* owned */
-    struct tokenizer *tokenizer;   /* owned; NULL without tokenizer.json (ids still work) */
+    struct tokenizer *tokenizer;   /* owned; NULL where the model brings none (ids still work) */
     char *path;                    /* owned: as given */
     char hash[HASH_HEX];           /* of config.json, generation_config.json, all weight files */
-    char tokenizer_hash[HASH_HEX]; /* "" without one */
+    char tokenizer_hash[HASH_HEX]; /* "" without one; of a GGUF file's metadata */
 };
 
-/* Opens a folder: config, tensor list checked against the config (all missing tensors and wrong
- * shapes are listed in one error; extra tensors warn), tokenizer. Weights themselves are read by
- * the backend. NULL on error. */
+/* Opens a folder, or a GGUF file, in which all that a folder has lies in one: config, tensor list
+ * checked against the config (all missing tensors and wrong shapes are listed in one error; extra
+ * tensors warn), tokenizer. Weights themselves are read by the backend. NULL on error. */
 struct model *model_open(const char *path, struct err *e);
 void model_close(struct model *model);
 

@@ -30,7 +30,7 @@ static const struct option value_table[] = {
     // clang-format off
     {"name", OPTION_TEXT, offsetof(struct values, name), 0, 0, 0, NULL, "of the run"},
     {"description", OPTION_TEXT, offsetof(struct values, description), 0, 0, 0, NULL, "for people"},
-    {"model", OPTION_TEXT, offsetof(struct values, model), 0, 0, 0, NULL, "a model folder"},
+    {"model", OPTION_TEXT, offsetof(struct values, model), 0, 0, 0, NULL, "a model folder or GGUF file"},
     {"template", OPTION_TEXT, offsetof(struct values, template), 0, 0, 0, NULL, "around prompts"},
     {"n", OPTION_INT, offsetof(struct values, n), 100, 1, 1000000, NULL, "samples per cell"},
     {"repeats", OPTION_INT, offsetof(struct values, repeats), 1, 1, 10000, NULL, "draws per sample"},

@@ -65,7 +65,7 @@ bool workload_open(const struct experiment *x, const struct model *model, int64_
     out->planned = must_zalloc((size_t)x->n_cells, sizeof *out->planned);
     out->done = must_zalloc((size_t)x->n_cells, sizeof *out->done);
     bool ok = model->tokenizer || err_set(e, EXIT_CONTENT,
-                                          "%s: expected tokenizer.json, without which no prompt "
+                                          "%s: expected a tokenizer, without which no prompt "
                                           "can be read",
                                           model->path);
     ok = ok && chat_open(model, x->template, &out->chat, e);

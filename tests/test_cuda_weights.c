@@ -278,10 +278,12 @@ static void test_cuda_weights_load_every_kind(void **state) {
     struct model *m = tiny_open(shape);
     check_model(m);
     model_close(m);
-    static const char *const golden[] = {"llama-g1", "llama-g3", "qwen2-g7", "qwen3-g3"};
+    static const char *const golden[] = {"models/llama-g1",    "models/llama-g3",
+                                         "models/qwen2-g7",    "models/qwen3-g3",
+                                         "gguf/llama-g1.gguf", "gguf/qwen3-g3.gguf"};
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         char path[80];
-        snprintf(path, sizeof path, "tests/golden/models/%s", golden[i]);
+        snprintf(path, sizeof path, "tests/golden/%s", golden[i]);
         if (access(path, R_OK) == 0)
             check_folder(path);
         else
