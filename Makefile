@@ -24,7 +24,7 @@ CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I.
           $(if $(WERROR),-Werror)
 # the run path is for the bundle, whose libraries lie beside the program
 LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
-LDLIBS := -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
+LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
 
 ROOMS := base engine engine/kernels policies datasets store analysis experiments plots commands
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))

@@ -1,0 +1,450 @@
+/* LaTeX, and what models write instead of it, to tokens. Meaning is given to tokens, never by
+ * deleting bytes: a blank "\ " and a row's end "\\" begin alike. */
+#include <ctype.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "datasets/grade_text.h"
+#include "datasets/grade_tree.h"
+
+enum { LOOK_AHEAD = 5 }; /* END tokens behind the last, for the parser to look at */
+
+struct lexer {
+    struct tree *t;
+    const char *text;
+    size_t size, at;
+    int how, depth;
+    bool space;
+};
+
+struct word_token {
+    const char *name; /* a command without its backslash, a bare word, or a character in UTF-8 */
+    enum token_kind kind;
+    char sign;
+};
+
+/* What a command is, where it is not one that the parser knows by name. kind END: nothing. */
+// clang-format off
+static const struct word_token commands[] = {
+    {"left", TOKEN_END, 0}, {"right", TOKEN_END, 0}, {"displaystyle", TOKEN_END, 0},
+    {"textstyle", TOKEN_END, 0}, {"limits", TOKEN_END, 0}, {"big", TOKEN_END, 0},
+    {"Big", TOKEN_END, 0}, {"bigl", TOKEN_END, 0}, {"bigr", TOKEN_END, 0}, {"Bigl", TOKEN_END, 0},
+    {"Bigr", TOKEN_END, 0}, {"bigg", TOKEN_END, 0}, {"Bigg", TOKEN_END, 0}, {"mathbf", TOKEN_END, 0},
+    {"mathit", TOKEN_END, 0}, {"boldsymbol", TOKEN_END, 0}, {"bm", TOKEN_END, 0},
+    {"boxed", TOKEN_END, 0}, {"fbox", TOKEN_END, 0}, {"vec", TOKEN_END, 0}, {"rm", TOKEN_END, 0},
+    {"bf", TOKEN_END, 0}, {"mathop", TOKEN_END, 0}, {"mathstrut", TOKEN_END, 0},
+    {"quad", TOKEN_END, ' '}, {"qquad", TOKEN_END, ' '}, {"thinspace", TOKEN_END, ' '},
+    {"times", TOKEN_SIGN, '*'}, {"cdot", TOKEN_SIGN, '*'}, {"ast", TOKEN_SIGN, '*'},
+    {"div", TOKEN_SIGN, '/'}, {"pm", TOKEN_SIGN, 'p'}, {"mp", TOKEN_SIGN, 'm'},
+    {"le", TOKEN_RELATION, 'l'}, {"leq", TOKEN_RELATION, 'l'}, {"leqslant", TOKEN_RELATION, 'l'},
+    {"ge", TOKEN_RELATION, 'g'}, {"geq", TOKEN_RELATION, 'g'}, {"geqslant", TOKEN_RELATION, 'g'},
+    {"lt", TOKEN_RELATION, '<'}, {"gt", TOKEN_RELATION, '>'}, {"ne", TOKEN_RELATION, 'n'},
+    {"neq", TOKEN_RELATION, 'n'}, {"equiv", TOKEN_RELATION, '='}, {"in", TOKEN_MEMBER, 0},
+    {"cup", TOKEN_CUP, 0}, {"cap", TOKEN_CAP, 0}, {"setminus", TOKEN_MINUS_SET, 0},
+    {"backslash", TOKEN_MINUS_SET, 0}, {"circ", TOKEN_DEGREE, 0}, {"degree", TOKEN_DEGREE, 0},
+    {"lbrace", TOKEN_SIGN, 'S'}, {"rbrace", TOKEN_SIGN, 's'}, {"lbrack", TOKEN_SIGN, '['},
+    {"rbrack", TOKEN_SIGN, ']'}, {"langle", TOKEN_SIGN, '('}, {"rangle", TOKEN_SIGN, ')'},
+    {"vert", TOKEN_SIGN, '|'}, {"lvert", TOKEN_SIGN, '|'}, {"rvert", TOKEN_SIGN, '|'},
+    {"mid", TOKEN_SIGN, '|'}, {"colon", TOKEN_SIGN, ':'}, {"prime", TOKEN_SIGN, '\''},
+    {"ldots", TOKEN_SIGN, 'D'}, {"dots", TOKEN_SIGN, 'D'}, {"cdots", TOKEN_SIGN, 'D'},
+    {"lor", TOKEN_OR, 0}, {"vee", TOKEN_OR, 0}, {"land", TOKEN_AND, 0}, {"wedge", TOKEN_AND, 0},
+    {"euro", TOKEN_END, 0}, {"pounds", TOKEN_END, 0}, {NULL, TOKEN_END, 0},
+};
+/* The same for characters beyond ASCII. */
+static const struct word_token characters[] = {
+    {"×", TOKEN_SIGN, '*'}, {"·", TOKEN_SIGN, '*'}, {"⋅", TOKEN_SIGN, '*'}, {"∙", TOKEN_SIGN, '*'},
+    {"÷", TOKEN_SIGN, '/'}, {"−", TOKEN_SIGN, '-'}, {"–", TOKEN_SIGN, '-'}, {"±", TOKEN_SIGN, 'p'},
+    {"∓", TOKEN_SIGN, 'm'}, {"≤", TOKEN_RELATION, 'l'}, {"≥", TOKEN_RELATION, 'g'},
+    {"≠", TOKEN_RELATION, 'n'}, {"∈", TOKEN_MEMBER, 0}, {"∪", TOKEN_CUP, 0}, {"∩", TOKEN_CAP, 0},
+    {"∖", TOKEN_MINUS_SET, 0}, {"°", TOKEN_DEGREE, 0}, {"⟨", TOKEN_SIGN, '('}, {"⟩", TOKEN_SIGN, ')'},
+    {"…", TOKEN_SIGN, 'D'}, {"€", TOKEN_END, 0}, {"£", TOKEN_END, 0}, {"¥", TOKEN_END, 0},
+    {"₹", TOKEN_END, 0}, {"“", TOKEN_END, 0}, {"”", TOKEN_END, 0}, {"‘", TOKEN_END, 0},
+    {"’", TOKEN_END, 0}, {"\u00a0", TOKEN_END, ' '}, {"\u202f", TOKEN_END, ' '},
+    {"\u2009", TOKEN_END, ' '}, {"\u3000", TOKEN_END, ' '}, {NULL, TOKEN_END, 0},
+};
+/* Characters that stand for commands. */
+static const char *const symbols[][2] = {
+    {"π", "pi"}, {"∞", "infty"}, {"√", "sqrt"}, {"∅", "emptyset"}, {"θ", "theta"}, {"α", "alpha"},
+    {"β", "beta"}, {"γ", "gamma"}, {"λ", "lambda"}, {"μ", "mu"}, {"φ", "phi"}, {"ω", "omega"},
+    {"ℝ", "reals"}, {NULL, NULL},
+};
+/* Bare words that are commands without a backslash. */
+static const char *const bare[] = {
+    "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "pi", "infty", "arcsin",
+    "arccos", "arctan", "sinh", "cosh", "tanh", "frac", "cdot", "times", NULL,
+};
+/* Commands whose argument is a text. */
+static const char *const texts[] = {
+    "text", "textbf", "textrm", "textit", "textnormal", "texttt", "textsf", "mbox", "hbox",
+    "mathrm", "mathsf", "operatorname", "mathbb", NULL,
+};
+// clang-format on
+
+static const struct word_token *find_word(const struct word_token *table, const char *s, size_t n) {
+    for (; table->name; table++)
+        if (strlen(table->name) == n && !memcmp(table->name, s, n))
+            return table;
+    return NULL;
+}
+
+static bool listed(const char *const *list, const char *s, size_t n) {
+    for (; *list; list++)
+        if (strlen(*list) == n && !memcmp(*list, s, n))
+            return true;
+    return false;
+}
+
+const char *tree_string(struct tree *t, const char *text, size_t size) {
+    if (t->n_chars + size + 1 > TREE_CHARS)
+        return NULL;
+    char *out = t->chars + t->n_chars;
+    memcpy(out, text, size);
+    out[size] = 0;
+    t->n_chars += size + 1;
+    return out;
+}
+
+static struct token *push(struct lexer *l, enum token_kind kind, char sign) {
+    if (l->t->n_tokens >= TREE_TOKENS - LOOK_AHEAD)
+        return NULL;
+    struct token *token = &l->t->token[l->t->n_tokens++];
+    *token = (struct token){.kind = kind, .sign = sign, .space = l->space, .string = ""};
+    l->space = false;
+    return token;
+}
+
+static bool push_string(struct lexer *l, enum token_kind kind, const char *s, size_t n) {
+    struct token *token = push(l, kind, 0);
+    return token && (token->string = tree_string(l->t, s, n));
+}
+
+static bool push_word(struct lexer *l, const struct word_token *word) {
+    l->space |= word->sign == ' ';
+    return word->kind == TOKEN_END || push(l, word->kind, word->sign);
+}
+
+static char peek(const struct lexer *l, size_t ahead) {
+    return l->at + ahead < l->size ? l->text[l->at + ahead] : 0;
+}
+static bool digit(const struct lexer *l, size_t ahead) {
+    return isdigit((unsigned char)peek(l, ahead));
+}
+static bool ahead_is(const struct lexer *l, size_t ahead, const char *s) {
+    size_t n = strlen(s);
+    return l->at + ahead + n <= l->size && !memcmp(l->text + l->at + ahead, s, n);
+}
+
+/* --- numbers ------------------------------------------------------------------------------------
+ */
+
+/* Bytes between groups of three digits, 0 if nothing of that kind stands here. *unsure: a comma
+ * that may as well stand between two items. */
+static size_t separator(const struct lexer *l, bool *unsure) {
+    static const char *const sure[] = {",\\!", "{,}", "\\,", "\\ ", "~", ",\\,", " ", NULL};
+    size_t n = 0;
+    for (int i = 0; sure[i]; i++)
+        if (ahead_is(l, 0, sure[i]) && strlen(sure[i]) > n)
+            n = strlen(sure[i]);
+    if (ahead_is(l, 0, ",\\!"))
+        while (peek(l, n) == ' ')
+            n++;
+    *unsure = !n && peek(l, 0) == ',';
+    n += *unsure;
+    bool group = n && digit(l, n) && digit(l, n + 1) && digit(l, n + 2) && !digit(l, n + 3);
+    if (group && peek(l, 0) == ' ' && peek(l, n + 3) == '/') /* "3 100/7" is a mixed number */
+        return 0;
+    return group ? n : 0;
+}
+
+struct digits {
+    char text[TREE_NAME * 12];
+    size_t n;
+    bool full;
+};
+
+static void take(struct lexer *l, struct digits *d) {
+    for (; digit(l, 0); l->at++) {
+        d->full |= d->n + 2 >= sizeof d->text;
+        if (!d->full)
+            d->text[d->n++] = l->text[l->at];
+    }
+}
+
+/* \overline{36} behind a decimal point: how many digits recur. */
+static int overlined(struct lexer *l, struct digits *d) {
+    size_t skip = ahead_is(l, 0, "\\overline{") ? 10 : ahead_is(l, 0, "\\bar{") ? 5 : 0;
+    size_t n = skip;
+    while (digit(l, n))
+        n++;
+    if (n == skip || peek(l, n) != '}')
+        return 0;
+    l->at += skip;
+    take(l, d);
+    l->at++;
+    return (int)(n - skip);
+}
+
+/* The shortest period that 0.1666... states by repeating it; 0: none. */
+static int stated_period(struct lexer *l, const struct digits *d, size_t point) {
+    size_t skip = ahead_is(l, 0, "...")       ? 3
+                  : ahead_is(l, 0, "\\ldots") ? 6
+                  : ahead_is(l, 0, "\\dots")  ? 5
+                                              : 0;
+    size_t places = d->n - point;
+    for (size_t p = 1; skip && p * 2 <= places; p++)
+        if ((p > 1 || places > 2) && !memcmp(d->text + d->n - p, d->text + d->n - 2 * p, p)) {
+            l->at += skip;
+            return (int)p;
+        }
+    return 0;
+}
+
+static bool lex_number(struct lexer *l) {
+    struct digits d = {.n = 0};
+    struct token *token = push(l, TOKEN_NUMBER, 0);
+    size_t start = l->at;
+    take(l, &d);
+    size_t lead = l->at - start;
+    bool unsure;
+    for (size_t n; lead >= 1 && lead <= 3 && d.text[0] != '0' && (n = separator(l, &unsure));) {
+        if (unsure && (l->how & READ_ITEMS))
+            break;
+        l->t->ambiguous |= unsure;
+        l->at += n;
+        take(l, &d);
+    }
+    int repeat = 0;
+    if (peek(l, 0) == '.' &&
+        (digit(l, 1) || ahead_is(l, 1, "\\overline{") || ahead_is(l, 1, "\\bar{"))) {
+        d.text[d.n++] = '.';
+        l->at++;
+        size_t point = d.n;
+        take(l, &d);
+        repeat = overlined(l, &d);
+        if (!repeat)
+            repeat = stated_period(l, &d, point);
+    }
+    if (!token || d.full)
+        return false;
+    token->repeat = repeat;
+    return (token->string = tree_string(l->t, d.text, d.n));
+}
+
+/* --- words ---------------------------------------------------------------------------------------
+ */
+
+static bool lex(struct lexer *l);
+
+static bool lex_bare(struct lexer *l) {
+    size_t n = 1;
+    while (isalpha((unsigned char)peek(l, n)))
+        n++;
+    const char *s = l->text + l->at;
+    l->at += n;
+    if (n == 1)
+        return push_string(l, TOKEN_NAME, s, n);
+    if (text_is(s, n, "and"))
+        return push(l, TOKEN_AND, 0);
+    if (text_is(s, n, "or"))
+        return push(l, TOKEN_OR, 0);
+    if (text_is(s, n, "percent") || text_is(s, n, "percentage") || text_is(s, n, "pct"))
+        return push(l, TOKEN_SIGN, '%');
+    if (text_is(s, n, "infinity") || text_is(s, n, "inf"))
+        return push_string(l, TOKEN_COMMAND, "infty", 5);
+    const struct word_token *known = listed(bare, s, n) ? find_word(commands, s, n) : NULL;
+    if (known)
+        return push_word(l, known);
+    if (listed(bare, s, n))
+        return push_string(l, TOKEN_COMMAND, s, n);
+    return push_string(l, TOKEN_WORD, s, n);
+}
+
+/* What stands in \text{...}: a number or formula is read as if it stood outside. */
+static bool lex_text(struct lexer *l, const char *command, const char *s, size_t n) {
+    char plain[TREE_NAME * 4];
+    size_t skip = 0;
+    while (skip < n && strchr(" ,~", s[skip]))
+        skip++;
+    const char *first = s + skip;
+    size_t rest = n - skip;
+    bool formula = rest && (isdigit((unsigned char)*first) || strchr("-+$\\.", *first));
+    if (text_is(command, strlen(command), "mathbb") && n == 1 && *s == 'R')
+        return push_string(l, TOKEN_COMMAND, "reals", 5);
+    if (rest == 1 && strncmp(command, "text", 4) && strcmp(command, "mbox"))
+        formula = true; /* \mathrm{e} is a letter of the formula */
+    if (listed(bare, first, rest) || formula) {
+        struct lexer inner = *l;
+        inner.text = s, inner.size = n, inner.at = 0, inner.depth++;
+        bool ok = inner.depth < 4 && lex(&inner);
+        if (ok)
+            l->space = inner.space;
+        return ok;
+    }
+    if (!text_plain(s, n, plain, sizeof plain))
+        return false;
+    if (!*plain) {
+        l->space = true;
+        return true;
+    }
+    if (!strcmp(plain, "and") || !strcmp(plain, "or"))
+        return push(l, *plain == 'a' ? TOKEN_AND : TOKEN_OR, 0);
+    if (!strcmp(plain, "percent"))
+        return push(l, TOKEN_SIGN, '%');
+    if (!push_string(l, TOKEN_WORD, plain, strlen(plain)))
+        return false;
+    l->t->wordy = l->t->token[l->t->n_tokens - 1].text = true;
+    return true;
+}
+
+/* The argument in braces of a text command; false: there is none. */
+static bool braced(struct lexer *l, const char **s, size_t *n) {
+    while (peek(l, 0) == ' ')
+        l->at++;
+    if (peek(l, 0) != '{')
+        return false;
+    size_t depth = 0, from = l->at + 1;
+    for (; l->at < l->size; l->at++) {
+        char c = l->text[l->at];
+        if (c == '\\' && l->at + 1 < l->size)
+            l->at++;
+        else if (c == '{')
+            depth++;
+        else if (c == '}' && --depth == 0) {
+            *s = l->text + from;
+            *n = l->at++ - from;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- everything
+ * ----------------------------------------------------------------------------------- */
+
+static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
+    char c = peek(l, 1);
+    l->at += 2;
+    switch (c) {
+    case '{':
+        return push(l, TOKEN_SIGN, 'S');
+    case '}':
+        return push(l, TOKEN_SIGN, 's');
+    case '%':
+        return push(l, TOKEN_SIGN, '%');
+    case '|':
+        return push(l, TOKEN_SIGN, '|');
+    case '\\':
+        return push(l, TOKEN_SIGN, 'R');
+    case ' ':
+    case ',':
+    case ';':
+    case ':':
+    case '\n':
+        l->space = true;
+        return true;
+    case '!':
+    case '$':
+    case '#':
+    case '(':
+    case ')':
+    case '[':
+    case ']':
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool lex_command(struct lexer *l) {
+    if (!isalpha((unsigned char)peek(l, 1)))
+        return lex_escape(l);
+    size_t n = 0;
+    while (isalpha((unsigned char)peek(l, n + 1)))
+        n++;
+    const char *name = l->text + l->at + 1, *s;
+    size_t size;
+    l->at += n + 1;
+    if (listed(texts, name, n)) {
+        char command[TREE_NAME];
+        memcpy(command, name, n);
+        command[n] = 0;
+        return !braced(l, &s, &size) || lex_text(l, command, s, size);
+    }
+    const struct word_token *known = find_word(commands, name, n);
+    return known ? push_word(l, known) : push_string(l, TOKEN_COMMAND, name, n);
+}
+
+static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
+    const char *s = l->text + l->at;
+    size_t n = utf8_width(s, l->size - l->at);
+    l->at += n;
+    for (int i = 0; n && symbols[i][0]; i++)
+        if (strlen(symbols[i][0]) == n && !memcmp(symbols[i][0], s, n))
+            return push_string(l, TOKEN_COMMAND, symbols[i][1], strlen(symbols[i][1]));
+    if (n == 2 && (!memcmp(s, "²", 2) || !memcmp(s, "³", 2)))
+        return push(l, TOKEN_SIGN, '^') &&
+               push_string(l, TOKEN_NUMBER, s[1] == '\xb2' ? "2" : "3", 1);
+    const struct word_token *known = n ? find_word(characters, s, n) : NULL;
+    return known && push_word(l, known);
+}
+
+/* "<", "<=" and the like, "!=". */
+static bool lex_relation(struct lexer *l) {
+    char c = peek(l, 0);
+    bool equal = peek(l, 1) == '=';
+    l->at += equal ? 2 : 1;
+    if (c == '=')
+        return push(l, TOKEN_RELATION, '=');
+    return push(l, TOKEN_RELATION, c == '!' ? 'n' : !equal ? c : c == '<' ? 'l' : 'g');
+}
+
+static bool lex_sign(struct lexer *l) {
+    char c = peek(l, 0);
+    if (strchr("=<>", c) || (c == '!' && peek(l, 1) == '='))
+        return lex_relation(l);
+    if (c == '.') { /* a full stop, or something left out */
+        bool dots = ahead_is(l, 0, "...");
+        l->at += dots ? 3 : 1;
+        return dots ? push(l, TOKEN_SIGN, 'D') != NULL
+                    : l->at >= l->size || isspace((unsigned char)peek(l, 0)) || peek(l, 0) == '$';
+    }
+    if (c == '*' && peek(l, 1) == '*') { /* bold in Markdown, or a power */
+        l->at += 2;
+        bool power = l->t->n_tokens && !l->space && isalnum((unsigned char)peek(l, 0));
+        return !power || push(l, TOKEN_SIGN, '^');
+    }
+    l->at++;
+    if (strchr("$\"`", c))
+        return true;
+    return strchr("()[]{}+-*/^_!%|,;:'&", c) && push(l, TOKEN_SIGN, c);
+}
+
+static bool lex(struct lexer *l) {
+    bool ok = true;
+    while (ok && l->at < l->size) {
+        unsigned char c = (unsigned char)l->text[l->at];
+        if (isspace(c) || c == '~') {
+            l->space = true;
+            l->at++;
+        } else if (isdigit(c) || (c == '.' && digit(l, 1))) {
+            ok = lex_number(l);
+        } else if (isalpha(c)) {
+            ok = lex_bare(l);
+        } else if (c == '\\') {
+            ok = lex_command(l);
+        } else {
+            ok = c & 0x80 ? lex_wide(l) : c && lex_sign(l);
+        }
+    }
+    return ok;
+}
+
+bool tree_lex(struct tree *t, const char *text, size_t size, int how) {
+    struct lexer l = {.t = t, .text = text, .size = size, .how = how};
+    t->n_tokens = 0, t->n_chars = 0, t->ambiguous = false, t->wordy = false;
+    if (size > TREE_TEXT || !lex(&l))
+        return false;
+    for (int i = 0; i < LOOK_AHEAD; i++)
+        t->token[t->n_tokens + i] = (struct token){.kind = TOKEN_END, .string = ""};
+    return true;
+}

@@ -1,0 +1,40 @@
+/* Between the parser's two files. Inside the grader only. */
+#pragma once
+
+#include "datasets/grade_tree.h"
+
+struct parser {
+    struct tree *t;
+    int at, depth, how;
+    int in_set; /* in braces of a set, where | means "such that" */
+};
+
+/* Each returns NULL where a cap is reached or the tokens don't fit. */
+struct node *parse_new(struct parser *p, enum node_kind kind, char op);
+struct node *parse_add(struct node *parent, struct node *child); /* parent, or NULL if one is */
+struct node *parse_pair(struct parser *p, enum node_kind kind, struct node *a, struct node *b);
+struct node *parse_name(struct parser *p, const char *name);
+
+struct node *parse_list(struct parser *p); /* items joined by commas, "and", "or" */
+struct node *parse_item(struct parser *p); /* relations between sets and sums */
+struct node *parse_sum(struct parser *p);
+struct node *parse_factor(struct parser *p); /* with its powers, "!" and degrees */
+
+struct node *parse_word(struct parser *p); /* a word as a name, or its letters as factors */
+
+/* Something with its own beginning and end: a number, a name, a group, a command with its
+ * arguments (grade_primary.c). */
+struct node *parse_primary(struct parser *p);
+/* {...}, or the one token that stands for it behind ^ and _. */
+struct node *parse_argument(struct parser *p);
+bool parse_is_function(const struct token *token); /* sin, log, ...: ends another's argument */
+
+static inline struct token *parse_token(const struct parser *p) { return &p->t->token[p->at]; }
+static inline bool parse_sign(const struct parser *p, char sign) {
+    return parse_token(p)->kind == TOKEN_SIGN && parse_token(p)->sign == sign;
+}
+static inline bool parse_take(struct parser *p, char sign) {
+    bool is = parse_sign(p, sign);
+    p->at += is;
+    return is;
+}
