@@ -40,6 +40,8 @@ struct dataset {
     int64_t (*count)(const void *param, struct err *e);
     /* "chain": the whole extraction chain decides; "box": only a boxed answer does. */
     const char *metric;
+    /* What of an answer field of its files is gold; NULL: all of it. Points into `answer`. */
+    const char *(*gold)(const char *answer);
 };
 
 /* All datasets, in name order, NULL-ended. Generated from the folder by the build. */

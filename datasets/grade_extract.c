@@ -222,7 +222,7 @@ static bool sentence_says(struct slice s, struct slice *out) {
     if (!find_number((struct slice){s.text + value, s.size - value}, false, &number))
         return true;
     size_t end = (size_t)(number.text - s.text) + number.size;
-    if (end < s.size && strchr("/^*", s.text[end])) /* 3/4, 2^10 */
+    if (end + 1 < s.size && strchr("/^", s.text[end])) /* 3/4, 2^10 */
         while (end < s.size && !isspace((unsigned char)s.text[end]) && s.text[end] != ',')
             end++;
     *out = (struct slice){number.text, (size_t)(s.text + end - number.text)};

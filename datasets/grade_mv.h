@@ -1,6 +1,6 @@
-/* Profile math-verify: what the Python library of that name does, version 0.9.0 (MIT license,
- * https://github.com/huggingface/Math-Verify, with latex2sympy2_extended 1.11.0). Inside the
- * grader only. */
+/* Profile math-verify: what the Python library of that name does, version 0.9.0 with
+ * latex2sympy2_extended 1.11.0 (both MIT license; https://github.com/huggingface/Math-Verify).
+ * Inside the grader only. */
 #pragma once
 
 #include "datasets/grade_extract.h"

@@ -73,7 +73,7 @@ static struct node *words(struct parser *p) {
     if (!text_plain(name, n, plain, sizeof plain))
         return NULL;
     p->t->wordy = true;
-    switch (text_meaning(plain)) {
+    switch (p->how & READ_LIBRARY ? TEXT_WORDS : text_meaning(plain)) {
     case TEXT_EMPTY_SET:
         return parse_new(p, NODE_EMPTY, 0);
     case TEXT_ALL_REALS:
@@ -131,6 +131,10 @@ static struct node *percent(struct parser *p, struct node *value) {
     return node;
 }
 
+static struct node *degrees(struct parser *p, struct node *value) {
+    return p->how & READ_LIBRARY ? value : parse_add(parse_new(p, NODE_DEGREES, 0), value);
+}
+
 /* What stands behind ^: a degree sign, an ordinal's ending, an exponent. */
 static struct node *raised(struct parser *p, struct node *base) {
     int from = p->at;
@@ -142,7 +146,7 @@ static struct node *raised(struct parser *p, struct node *base) {
             return NULL;
         if (token->kind == TOKEN_WORD)
             return p->how & READ_LIBRARY ? base : parse_add(parse_new(p, NODE_UNIT, 0), base);
-        return parse_add(parse_new(p, NODE_DEGREES, 0), base);
+        return degrees(p, base);
     }
     p->at = from;
     return parse_pair(p, NODE_POWER, base, parse_argument(p));
@@ -165,7 +169,7 @@ struct node *parse_factor(struct parser *p) {
             node = percent(p, node);
         } else if (parse_token(p)->kind == TOKEN_DEGREE) {
             p->at++;
-            node = parse_add(parse_new(p, NODE_DEGREES, 0), node);
+            node = degrees(p, node);
         } else if (parse_take(p, '^')) {
             node = raised(p, node);
         } else {
@@ -381,11 +385,11 @@ struct node *parse_word(struct parser *p) {
     return is_word(parse_token(p)) ? words(p) : letters(p);
 }
 
-const struct node *tree_parse(struct tree *t, const char *text, size_t size, int how) {
-    t->source = text, t->size = size, t->n_nodes = 0;
+struct node *tree_parse(struct tree *t, const char *text, size_t size, int how) {
+    t->n_nodes = 0;
     if (!tree_lex(t, text, size, how))
         return NULL;
     struct parser p = {.t = t, .how = how};
-    const struct node *node = parse_list(&p);
+    struct node *node = parse_list(&p);
     return node && parse_token(&p)->kind == TOKEN_END ? node : NULL;
 }

@@ -114,8 +114,6 @@ struct node {
 };
 
 struct tree {
-    const char *source; /* the answer's text */
-    size_t size;
     struct token token[TREE_TOKENS];
     int n_tokens;
     struct node node[TREE_NODES];
@@ -144,5 +142,5 @@ const char *tree_string(struct tree *t, const char *text, size_t size);
  */
 
 /* The tree of an answer; NULL where it is none that the grammar knows. */
-const struct node *tree_parse(struct tree *t, const char *text, size_t size, int how);
+struct node *tree_parse(struct tree *t, const char *text, size_t size, int how);
 const struct node *node_child(const struct node *node, int i); /* NULL past the last */

@@ -1,0 +1,163 @@
+/* raas grade: verdicts on answers, from JSONL or on those that are stored. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/results.h"
+#include "base/jsonl.h"
+#include "commands/command.h"
+#include "commands/common.h"
+#include "datasets/dataset.h"
+#include "datasets/grade.h"
+#include "experiments/regrade.h"
+
+struct grade_param {
+    const char *jsonl, *dataset, *run, *db;
+    int profile; /* enum grade_profile */
+    bool disagreements, json;
+};
+
+// clang-format off
+static const struct option options[] = {
+    {"jsonl", OPTION_TEXT, offsetof(struct grade_param, jsonl), 0, 0, 0, NULL,
+     "FILE: grade its lines {\"answer\", \"output\", \"dataset\"} (- is stdin)"},
+    {"profile", OPTION_CHOICE, offsetof(struct grade_param, profile), GRADE_STRICT, 0, 0,
+     GRADE_PROFILES, "whose rules judge; math-verify are those of the Python library"},
+    {"dataset", OPTION_TEXT, offsetof(struct grade_param, dataset), 0, 0, 0, NULL,
+     "NAME: of lines that name none"},
+    RUN_ROW(struct grade_param, run),
+    {"disagreements", OPTION_BOOL, offsetof(struct grade_param, disagreements), 0, 0, 1, NULL,
+     "list stored answers on which the verdicts differ, and change nothing"},
+    JSON_ROW(struct grade_param, json),
+    DB_ROW(struct grade_param, db, "database whose answers are graded"),
+    OPTION_END,
+};
+// clang-format on
+
+static const char usage[] = "raas grade [--run R] [--disagreements] [--db F] | raas grade --jsonl "
+                            "IN [--profile P] [--dataset D]";
+static const char about[] =
+    "Grades stored answers again, by both profiles, without a model: what a newer grader sees "
+    "otherwise\nis changed in the database. With --jsonl each line gives {\"correct\", "
+    "\"extracted\", \"path\", \"boxed\"}:\ncorrect is the verdict by the whole chain (box, ####, "
+    "\"answer is\", last number), path the link that\nfound the answer, boxed the verdict on a box "
+    "alone. A line that fails gives {\"error\": ...} in its\nplace, and exit code 4 at the end.";
+
+/* --- JSONL ------------------------------------------------------------------------------------ */
+
+static bool find_text(const struct json *line, const char *key, const char **text, size_t *size,
+                      struct err *e) {
+    const struct json *value = json_get(line, key);
+    *text = value ? json_bytes(value, size) : NULL;
+    return *text || err_set(e, EXIT_CONTENT, "expected \"%s\": a string", key);
+}
+
+static bool find_dataset(const struct json *line, const char *standard, const struct dataset **out,
+                         struct err *e) {
+    const struct json *value = json_get(line, "dataset");
+    const char *name = value ? json_text(value) : standard;
+    char bare[64];
+    *out = NULL;
+    if (!name)
+        return !value || err_set(e, EXIT_CONTENT, "expected \"dataset\": a string");
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(name, ":"), name);
+    *out = dataset_find(bare);
+    return *out || err_set(e, EXIT_CONTENT, "unknown dataset '%s'", name);
+}
+
+static bool grade_line(const struct grade_param *param, const struct json *line, struct json_out *o,
+                       struct err *e) {
+    const char *answer, *output;
+    size_t answer_size, size;
+    const struct dataset *dataset;
+    struct grade grade;
+    if (!find_text(line, "answer", &answer, &answer_size, e) ||
+        !find_text(line, "output", &output, &size, e) ||
+        !find_dataset(line, param->dataset, &dataset, e))
+        return false;
+    if (dataset && dataset->gold)
+        answer = dataset->gold(answer);
+    grade_answer((enum grade_profile)param->profile, answer, output, size, &grade);
+    json_open(o, '{');
+    json_add_bool(o, "correct", grade.correct);
+    json_add_text(o, "extracted", grade.extracted);
+    json_add_text(o, "path", grade_path_names[grade.path]);
+    json_add_bool(o, "boxed", grade.boxed);
+    json_close(o, '}');
+    return true;
+}
+
+/* One line; whether it was graded. */
+static bool print_line(const struct grade_param *param, const struct jsonl *lines,
+                       const struct json_doc *doc, struct err *e) {
+    struct json_out o = {0};
+    bool ok = doc && grade_line(param, json_root(doc), &o, e);
+    if (!ok) {
+        if (doc)
+            err_in(e, "line %zu of %s", lines->number, lines->path);
+        o.size = 0, o.comma = false;
+        json_open(&o, '{');
+        json_add_text(&o, "error", e->text);
+        json_close(&o, '}');
+    }
+    puts(o.text);
+    free(o.text);
+    return ok;
+}
+
+static int grade_lines(const struct grade_param *param, struct err *e) {
+    struct jsonl lines;
+    if (!jsonl_open(&lines, param->jsonl, e))
+        return e->code;
+    int code = EXIT_OK;
+    for (;;) {
+        struct err line = {0};
+        struct json_doc *doc;
+        if (!jsonl_next(&lines, &doc, &line)) {
+            if (line.code)
+                *e = line;
+            break;
+        }
+        if (!print_line(param, &lines, doc, &line))
+            code = EXIT_PARTIAL;
+        json_free(doc);
+    }
+    jsonl_close(&lines);
+    return e->code ? e->code : code;
+}
+
+/* --- stored answers --------------------------------------------------------------------------- */
+
+static int grade_stored(const struct grade_param *param, struct err *e) {
+    struct db *db = db_open(param->db ? param->db : COMMON_RESULTS "/raas.db",
+                            param->disagreements ? DB_READ : DB_WRITE, e);
+    int64_t run = 0;
+    if (db && results_run(db, param->run, &run, e)) {
+        if (param->disagreements)
+            regrade_list(db, run, param->json, stdout, e);
+        else
+            regrade_all(db, run, param->json, stdout, e);
+    }
+    db_close(db);
+    return e->code;
+}
+
+static int run(int argc, char **argv, struct err *e) {
+    struct grade_param param;
+    if (!common_argv(options, &param, usage, about, argc, argv, e))
+        return e->code;
+    if (param.dataset && !dataset_find(param.dataset))
+        return err_set(e, EXIT_USAGE, "unknown dataset '%s'", param.dataset), e->code;
+    if (param.jsonl && (param.run || param.db || param.disagreements || param.json))
+        return err_set(e, EXIT_USAGE,
+                       "--jsonl grades a file: it takes no --run, --db, --json or --disagreements"),
+               e->code;
+    return param.jsonl ? grade_lines(&param, e) : grade_stored(&param, e);
+}
+
+const struct command command_grade = {
+    .name = "grade",
+    .usage = usage,
+    .summary = "verdicts on answers, stored ones or from JSONL",
+    .run = run,
+};
