@@ -14,6 +14,7 @@ struct lexer {
     const char *text;
     size_t size, at;
     int how, depth;
+    int nesting; /* brackets open */
     bool space;
 };
 
@@ -140,6 +141,9 @@ static bool ahead_is(const struct lexer *l, size_t ahead, const char *s) {
 /* Bytes between groups of three digits, 0 if nothing of that kind stands here. *unsure: a comma
  * that may as well stand between two items. */
 static size_t separator(const struct lexer *l, bool *unsure) {
+    bool library = l->how & READ_LIBRARY;
+    if (library && (l->nesting || peek(l, 0) != ','))
+        return 0;
     static const char *const sure[] = {",\\!", "{,}", "\\,", "\\ ", "~", ",\\,", " ", NULL};
     size_t n = 0;
     for (int i = 0; sure[i]; i++)
@@ -207,9 +211,10 @@ static bool lex_number(struct lexer *l) {
     size_t lead = l->at - start;
     bool unsure;
     for (size_t n; lead >= 1 && lead <= 3 && d.text[0] != '0' && (n = separator(l, &unsure));) {
-        if (unsure && (l->how & READ_ITEMS))
+        bool group_only = l->text[l->at + n] == '0'; /* no item begins with 0 */
+        if (unsure && !group_only && (l->how & READ_ITEMS))
             break;
-        l->t->ambiguous |= unsure;
+        l->t->ambiguous |= unsure && !group_only;
         l->at += n;
         take(l, &d);
     }
@@ -225,6 +230,8 @@ static bool lex_number(struct lexer *l) {
             repeat = stated_period(l, &d, point);
     }
     if (!token || d.full)
+        return false;
+    if (repeat && (l->how & READ_LIBRARY))
         return false;
     token->repeat = repeat;
     return (token->string = tree_string(l->t, d.text, d.n));
@@ -326,8 +333,10 @@ static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
     l->at += 2;
     switch (c) {
     case '{':
+        l->nesting++;
         return push(l, TOKEN_SIGN, 'S');
     case '}':
+        l->nesting--;
         return push(l, TOKEN_SIGN, 's');
     case '%':
         return push(l, TOKEN_SIGN, '%');
@@ -385,7 +394,8 @@ static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
         return push(l, TOKEN_SIGN, '^') &&
                push_string(l, TOKEN_NUMBER, s[1] == '\xb2' ? "2" : "3", 1);
     const struct word_token *known = n ? find_word(characters, s, n) : NULL;
-    return known && push_word(l, known);
+    bool money = known && known->kind == TOKEN_END && known->sign != ' ';
+    return known && !(money && (l->how & READ_LIBRARY)) && push_word(l, known);
 }
 
 /* "<", "<=" and the like, "!=". */
@@ -410,10 +420,13 @@ static bool lex_sign(struct lexer *l) {
     }
     if (c == '*' && peek(l, 1) == '*') { /* bold in Markdown, or a power */
         l->at += 2;
+        if (l->how & READ_LIBRARY)
+            return false;
         bool power = l->t->n_tokens && !l->space && isalnum((unsigned char)peek(l, 0));
         return !power || push(l, TOKEN_SIGN, '^');
     }
     l->at++;
+    l->nesting += strchr("([", c) ? 1 : strchr(")]", c) ? -1 : 0;
     if (strchr("$\"`", c))
         return true;
     return strchr("()[]{}+-*/^_!%|,;:'&", c) && push(l, TOKEN_SIGN, c);

@@ -78,8 +78,8 @@ static bool same_scalars(struct part gold, struct part answer, int64_t *left) {
     const struct node *name = a.part.node->kind == NODE_NAME ? a.part.node : b.part.node;
     if (e && name->kind == NODE_NAME && !strcmp(name->string, "e"))
         return true;
-    if (a.decimal || b.decimal)
-        return same_rounded(&a, &b, left);
+    if (a.decimal || b.decimal) /* a whole number is never a rounded one */
+        return a.whole || b.whole ? same_proven(&a, &b, left) : same_rounded(&a, &b, left);
     if (a.whole && b.whole) /* 9% is 9 */
         return same_values(a.part, b.part, left);
     return same_proven(&a, &b, left);
@@ -161,6 +161,23 @@ static bool equates(const struct node *node) {
 
 static bool assigns(const struct node *node) { return equates(node) && is_assignable(node->first); }
 
+static bool names_several(const struct node *node) {
+    const char *seen = NULL;
+    const struct node *stack[TREE_NODES];
+    int n = 0;
+    stack[n++] = node;
+    while (n) {
+        const struct node *top = stack[--n];
+        if (top->kind == NODE_NAME && !seen)
+            seen = top->string;
+        else if (top->kind == NODE_NAME && strcmp(seen, top->string))
+            return true;
+        for (const struct node *c = top->first; c; c = c->next)
+            stack[n++] = c;
+    }
+    return false;
+}
+
 static bool same_relations_of(struct part gold, struct part answer, int64_t *left) {
     const struct node *a = gold.node, *b = answer.node;
     if (a->kind != NODE_RELATION || b->kind != NODE_RELATION)
@@ -168,7 +185,9 @@ static bool same_relations_of(struct part gold, struct part answer, int64_t *lef
     if (assigns(a) && assigns(b) && same(part_of(a->first), part_of(b->first), left) &&
         same((struct part){a->last, gold.sign, -1}, (struct part){b->last, answer.sign, -1}, left))
         return true;
-    return same_equations(a, b, left) ||
+    /* it solves equations, if they have several variables, but no inequalities */
+    bool scales = is_equation(a) && names_several(a);
+    return same_equations(a, b, scales, left) ||
            (is_real_set(a) && is_real_set(b) && same_real_sets(a, b, left));
 }
 

@@ -98,7 +98,7 @@ static struct node *letters(struct parser *p) {
 
 static bool starts_unit(const struct parser *p) {
     const struct token *token = parse_token(p);
-    return token->kind == TOKEN_WORD &&
+    return !(p->how & READ_LIBRARY) && token->kind == TOKEN_WORD &&
            (is_word(token) || text_unit(token->string) || text_is(token->string, 2, "th"));
 }
 
@@ -113,8 +113,6 @@ static struct node *unit(struct parser *p, struct node *value) {
             continue;
         break;
     }
-    if (p->how & READ_LIBRARY)
-        return value;
     struct node *node = parse_add(parse_new(p, NODE_UNIT, 0), value);
     if (node)
         node->string = name;
@@ -201,7 +199,8 @@ static bool mixed(struct parser *p, struct node **value) {
             part = NULL;
         }
     } else if (token->kind == TOKEN_NUMBER && token->space && token[1].sign == '/' &&
-               token[2].kind == TOKEN_NUMBER && !strpbrk(token->string, ".")) {
+               !(p->how & READ_LIBRARY) && token[2].kind == TOKEN_NUMBER &&
+               !strpbrk(token->string, ".")) {
         struct node *over = parse_primary(p);
         p->at++;
         part = parse_pair(p, NODE_QUOTIENT, over, parse_primary(p));
@@ -306,6 +305,11 @@ static struct node *ratio(struct parser *p) {
     struct node *node = parse_sum(p);
     if (!node || p->in_set || !parse_sign(p, ':'))
         return node;
+    if (p->how & READ_LIBRARY) {
+        while (node && parse_take(p, ':'))
+            node = parse_pair(p, NODE_QUOTIENT, node, parse_sum(p));
+        return node;
+    }
     struct node *group = parse_add(parse_new(p, NODE_GROUP, ':'), node);
     while (group && parse_take(p, ':'))
         group = parse_add(group, parse_sum(p));

@@ -58,7 +58,7 @@ static struct node *set(struct parser *p, const char *closing) {
     struct node *node = parse_list(p);
     bool condition = node && (parse_take(p, '|') || parse_take(p, ':'));
     if (condition)
-        node = parse_list(p);
+        node = p->how & READ_LIBRARY ? NULL : parse_list(p);
     p->in_set--;
     const struct token *token = parse_token(p);
     if (!node || token->kind != TOKEN_SIGN || !strchr(closing, token->sign))
@@ -318,7 +318,8 @@ static struct node *command(struct parser *p) {
         return parse_new(p, NODE_PI, 0);
     if (!strcmp(name, "infty"))
         return parse_new(p, NODE_INFINITY, 0);
-    if (!strcmp(name, "emptyset") || !strcmp(name, "varnothing"))
+    bool library = p->how & READ_LIBRARY;
+    if (!strcmp(name, "emptyset") || (!library && !strcmp(name, "varnothing")))
         return parse_new(p, NODE_EMPTY, 0);
     if (!strcmp(name, "reals"))
         return parse_new(p, NODE_REALS, 0);
@@ -354,7 +355,7 @@ static struct node *name(struct parser *p) {
     bool subscript = parse_sign(p, '_') || parse_sign(p, '\'');
     if (letter == 'e' && !subscript)
         return parse_new(p, NODE_E, 0);
-    if (letter == 'i' && !subscript)
+    if (letter == 'i' && !subscript && !(p->how & READ_LIBRARY))
         return parse_new(p, NODE_I, 0);
     text[n++] = p->how & READ_LIBRARY ? (char)tolower((unsigned char)letter) : letter;
     while (parse_take(p, '\'') && n < TREE_NAME - 2)

@@ -86,7 +86,19 @@ static bool proportional(struct ball *a, struct ball *b, const bool *known) {
     return same;
 }
 
-bool same_equations(const struct node *a, const struct node *b, int64_t *left) {
+/* |a| = |b| */
+static bool as_large(const struct ball *a, const struct ball *b) {
+    struct ball zero, minus;
+    ball_init(&zero);
+    ball_init(&minus);
+    ball_add(&zero, b, true, &minus);
+    bool same = ball_order(a, b) == ORDER_EQUAL || ball_order(a, &minus) == ORDER_EQUAL;
+    ball_clear(&zero);
+    ball_clear(&minus);
+    return same;
+}
+
+bool same_equations(const struct node *a, const struct node *b, bool scaled, int64_t *left) {
     if (a->n != 2 || b->n != 2)
         return false;
     struct ball x[VALUE_POINTS], y[VALUE_POINTS];
@@ -96,7 +108,7 @@ bool same_equations(const struct node *a, const struct node *b, int64_t *left) {
         ball_init(&y[i]);
         known[i] = difference(a, i, left, &x[i]) && difference(b, i, left, &y[i]);
     }
-    bool same = proportional(x, y, known);
+    bool same = proportional(x, y, known) && (scaled || as_large(&x[0], &y[0]));
     if (same) {
         bool opposite =
             x[0].real && y[0].real && (mpfr_sgn(x[0].re) < 0) != (mpfr_sgn(y[0].re) < 0);
@@ -122,7 +134,7 @@ static bool same_both(struct part a, struct part b, int64_t *left) {
         if (same_answers(part_of(left_x), part_of(left_y), left) && same_answers(p, q, left))
             return true;
     }
-    return same_equations(a.node, b.node, left);
+    return same_equations(a.node, b.node, true, left);
 }
 
 bool same_relations(struct part a, struct part b, int64_t *left) {

@@ -42,9 +42,9 @@ bool same_values(struct part a, struct part b, int64_t *left);
 
 /* grade_relation.c: one of them, at least, is a relation. */
 bool same_relations(struct part a, struct part b, int64_t *left);
-/* The relation's sides differ by a constant factor from the other's, and it turns no inequality
- * round. */
-bool same_equations(const struct node *a, const struct node *b, int64_t *left);
+/* What a's sides differ by is what b's differ by, times a constant (scaled) or 1 or -1, and that
+ * turns no inequality round. */
+bool same_equations(const struct node *a, const struct node *b, bool scaled, int64_t *left);
 /* Something that may stand alone on the left: x, f(x), AB, \angle A, (x, y). */
 bool is_assignable(const struct node *node);
 /* All signs of a relation are "=". */
