@@ -5,18 +5,7 @@
 
 #include "base/utf8.h"
 #include "datasets/grade_text.h"
-#include "datasets/grade_tree.h"
-
-enum { LOOK_AHEAD = 5 }; /* END tokens behind the last, for the parser to look at */
-
-struct lexer {
-    struct tree *t;
-    const char *text;
-    size_t size, at;
-    int how, depth;
-    int nesting; /* brackets open */
-    bool space;
-};
+#include "datasets/grade_lex.h"
 
 struct word_token {
     const char *name; /* a command without its backslash, a bare word, or a character in UTF-8 */
@@ -105,7 +94,7 @@ const char *tree_string(struct tree *t, const char *text, size_t size) {
     return out;
 }
 
-static struct token *push(struct lexer *l, enum token_kind kind, char sign) {
+struct token *lex_push(struct lexer *l, enum token_kind kind, char sign) {
     if (l->t->n_tokens >= TREE_TOKENS - LOOK_AHEAD)
         return NULL;
     struct token *token = &l->t->token[l->t->n_tokens++];
@@ -114,127 +103,14 @@ static struct token *push(struct lexer *l, enum token_kind kind, char sign) {
     return token;
 }
 
-static bool push_string(struct lexer *l, enum token_kind kind, const char *s, size_t n) {
-    struct token *token = push(l, kind, 0);
+bool lex_push_string(struct lexer *l, enum token_kind kind, const char *s, size_t n) {
+    struct token *token = lex_push(l, kind, 0);
     return token && (token->string = tree_string(l->t, s, n));
 }
 
 static bool push_word(struct lexer *l, const struct word_token *word) {
     l->space |= word->sign == ' ';
-    return word->kind == TOKEN_END || push(l, word->kind, word->sign);
-}
-
-static char peek(const struct lexer *l, size_t ahead) {
-    return l->at + ahead < l->size ? l->text[l->at + ahead] : 0;
-}
-static bool digit(const struct lexer *l, size_t ahead) {
-    return isdigit((unsigned char)peek(l, ahead));
-}
-static bool ahead_is(const struct lexer *l, size_t ahead, const char *s) {
-    size_t n = strlen(s);
-    return l->at + ahead + n <= l->size && !memcmp(l->text + l->at + ahead, s, n);
-}
-
-/* --- numbers ------------------------------------------------------------------------------------
- */
-
-/* Bytes between groups of three digits, 0 if nothing of that kind stands here. *unsure: a comma
- * that may as well stand between two items. */
-static size_t separator(const struct lexer *l, bool *unsure) {
-    bool library = l->how & READ_LIBRARY;
-    if (library && (l->nesting || peek(l, 0) != ','))
-        return 0;
-    static const char *const sure[] = {",\\!", "{,}", "\\,", "\\ ", "~", ",\\,", " ", NULL};
-    size_t n = 0;
-    for (int i = 0; sure[i]; i++)
-        if (ahead_is(l, 0, sure[i]) && strlen(sure[i]) > n)
-            n = strlen(sure[i]);
-    if (ahead_is(l, 0, ",\\!"))
-        while (peek(l, n) == ' ')
-            n++;
-    *unsure = !n && peek(l, 0) == ',';
-    n += *unsure;
-    bool group = n && digit(l, n) && digit(l, n + 1) && digit(l, n + 2) && !digit(l, n + 3);
-    if (group && peek(l, 0) == ' ' && peek(l, n + 3) == '/') /* "3 100/7" is a mixed number */
-        return 0;
-    return group ? n : 0;
-}
-
-struct digits {
-    char text[TREE_NAME * 12];
-    size_t n;
-    bool full;
-};
-
-static void take(struct lexer *l, struct digits *d) {
-    for (; digit(l, 0); l->at++) {
-        d->full |= d->n + 2 >= sizeof d->text;
-        if (!d->full)
-            d->text[d->n++] = l->text[l->at];
-    }
-}
-
-/* \overline{36} behind a decimal point: how many digits recur. */
-static int overlined(struct lexer *l, struct digits *d) {
-    size_t skip = ahead_is(l, 0, "\\overline{") ? 10 : ahead_is(l, 0, "\\bar{") ? 5 : 0;
-    size_t n = skip;
-    while (digit(l, n))
-        n++;
-    if (n == skip || peek(l, n) != '}')
-        return 0;
-    l->at += skip;
-    take(l, d);
-    l->at++;
-    return (int)(n - skip);
-}
-
-/* The shortest period that 0.1666... states by repeating it; 0: none. */
-static int stated_period(struct lexer *l, const struct digits *d, size_t point) {
-    size_t skip = ahead_is(l, 0, "...")       ? 3
-                  : ahead_is(l, 0, "\\ldots") ? 6
-                  : ahead_is(l, 0, "\\dots")  ? 5
-                                              : 0;
-    size_t places = d->n - point;
-    for (size_t p = 1; skip && p * 2 <= places; p++)
-        if ((p > 1 || places > 2) && !memcmp(d->text + d->n - p, d->text + d->n - 2 * p, p)) {
-            l->at += skip;
-            return (int)p;
-        }
-    return 0;
-}
-
-static bool lex_number(struct lexer *l) {
-    struct digits d = {.n = 0};
-    struct token *token = push(l, TOKEN_NUMBER, 0);
-    size_t start = l->at;
-    take(l, &d);
-    size_t lead = l->at - start;
-    bool unsure;
-    for (size_t n; lead >= 1 && lead <= 3 && d.text[0] != '0' && (n = separator(l, &unsure));) {
-        bool group_only = l->text[l->at + n] == '0'; /* no item begins with 0 */
-        if (unsure && !group_only && (l->how & READ_ITEMS))
-            break;
-        l->t->ambiguous |= unsure && !group_only;
-        l->at += n;
-        take(l, &d);
-    }
-    int repeat = 0;
-    if (peek(l, 0) == '.' &&
-        (digit(l, 1) || ahead_is(l, 1, "\\overline{") || ahead_is(l, 1, "\\bar{"))) {
-        d.text[d.n++] = '.';
-        l->at++;
-        size_t point = d.n;
-        take(l, &d);
-        repeat = overlined(l, &d);
-        if (!repeat)
-            repeat = stated_period(l, &d, point);
-    }
-    if (!token || d.full)
-        return false;
-    if (repeat && (l->how & READ_LIBRARY))
-        return false;
-    token->repeat = repeat;
-    return (token->string = tree_string(l->t, d.text, d.n));
+    return word->kind == TOKEN_END || lex_push(l, word->kind, word->sign);
 }
 
 /* --- words ---------------------------------------------------------------------------------------
@@ -244,26 +120,26 @@ static bool lex(struct lexer *l);
 
 static bool lex_bare(struct lexer *l) {
     size_t n = 1;
-    while (isalpha((unsigned char)peek(l, n)))
+    while (isalpha((unsigned char)lex_peek(l, n)))
         n++;
     const char *s = l->text + l->at;
     l->at += n;
     if (n == 1)
-        return push_string(l, TOKEN_NAME, s, n);
+        return lex_push_string(l, TOKEN_NAME, s, n);
     if (text_is(s, n, "and"))
-        return push(l, TOKEN_AND, 0);
+        return lex_push(l, TOKEN_AND, 0);
     if (text_is(s, n, "or"))
-        return push(l, TOKEN_OR, 0);
+        return lex_push(l, TOKEN_OR, 0);
     if (text_is(s, n, "percent") || text_is(s, n, "percentage") || text_is(s, n, "pct"))
-        return push(l, TOKEN_SIGN, '%');
+        return lex_push(l, TOKEN_SIGN, '%');
     if (text_is(s, n, "infinity") || text_is(s, n, "inf"))
-        return push_string(l, TOKEN_COMMAND, "infty", 5);
+        return lex_push_string(l, TOKEN_COMMAND, "infty", 5);
     const struct word_token *known = listed(bare, s, n) ? find_word(commands, s, n) : NULL;
     if (known)
         return push_word(l, known);
     if (listed(bare, s, n))
-        return push_string(l, TOKEN_COMMAND, s, n);
-    return push_string(l, TOKEN_WORD, s, n);
+        return lex_push_string(l, TOKEN_COMMAND, s, n);
+    return lex_push_string(l, TOKEN_WORD, s, n);
 }
 
 /* What stands in \text{...}: a number or formula is read as if it stood outside. */
@@ -276,7 +152,7 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
     size_t rest = n - skip;
     bool formula = rest && (isdigit((unsigned char)*first) || strchr("-+$\\.", *first));
     if (text_is(command, strlen(command), "mathbb") && n == 1 && *s == 'R')
-        return push_string(l, TOKEN_COMMAND, "reals", 5);
+        return lex_push_string(l, TOKEN_COMMAND, "reals", 5);
     if (rest == 1 && strncmp(command, "text", 4) && strcmp(command, "mbox"))
         formula = true; /* \mathrm{e} is a letter of the formula */
     if (listed(bare, first, rest) || formula) {
@@ -294,10 +170,10 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
         return true;
     }
     if (!strcmp(plain, "and") || !strcmp(plain, "or"))
-        return push(l, *plain == 'a' ? TOKEN_AND : TOKEN_OR, 0);
+        return lex_push(l, *plain == 'a' ? TOKEN_AND : TOKEN_OR, 0);
     if (!strcmp(plain, "percent"))
-        return push(l, TOKEN_SIGN, '%');
-    if (!push_string(l, TOKEN_WORD, plain, strlen(plain)))
+        return lex_push(l, TOKEN_SIGN, '%');
+    if (!lex_push_string(l, TOKEN_WORD, plain, strlen(plain)))
         return false;
     l->t->wordy = l->t->token[l->t->n_tokens - 1].text = true;
     return true;
@@ -305,9 +181,9 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
 
 /* The argument in braces of a text command; false: there is none. */
 static bool braced(struct lexer *l, const char **s, size_t *n) {
-    while (peek(l, 0) == ' ')
+    while (lex_peek(l, 0) == ' ')
         l->at++;
-    if (peek(l, 0) != '{')
+    if (lex_peek(l, 0) != '{')
         return false;
     size_t depth = 0, from = l->at + 1;
     for (; l->at < l->size; l->at++) {
@@ -329,21 +205,21 @@ static bool braced(struct lexer *l, const char **s, size_t *n) {
  * ----------------------------------------------------------------------------------- */
 
 static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
-    char c = peek(l, 1);
+    char c = lex_peek(l, 1);
     l->at += 2;
     switch (c) {
     case '{':
         l->nesting++;
-        return push(l, TOKEN_SIGN, 'S');
+        return lex_push(l, TOKEN_SIGN, 'S');
     case '}':
         l->nesting--;
-        return push(l, TOKEN_SIGN, 's');
+        return lex_push(l, TOKEN_SIGN, 's');
     case '%':
-        return push(l, TOKEN_SIGN, '%');
+        return lex_push(l, TOKEN_SIGN, '%');
     case '|':
-        return push(l, TOKEN_SIGN, '|');
+        return lex_push(l, TOKEN_SIGN, '|');
     case '\\':
-        return push(l, TOKEN_SIGN, 'R');
+        return lex_push(l, TOKEN_SIGN, 'R');
     case ' ':
     case ',':
     case ';':
@@ -365,10 +241,10 @@ static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
 }
 
 static bool lex_command(struct lexer *l) {
-    if (!isalpha((unsigned char)peek(l, 1)))
+    if (!isalpha((unsigned char)lex_peek(l, 1)))
         return lex_escape(l);
     size_t n = 0;
-    while (isalpha((unsigned char)peek(l, n + 1)))
+    while (isalpha((unsigned char)lex_peek(l, n + 1)))
         n++;
     const char *name = l->text + l->at + 1, *s;
     size_t size;
@@ -380,7 +256,7 @@ static bool lex_command(struct lexer *l) {
         return !braced(l, &s, &size) || lex_text(l, command, s, size);
     }
     const struct word_token *known = find_word(commands, name, n);
-    return known ? push_word(l, known) : push_string(l, TOKEN_COMMAND, name, n);
+    return known ? push_word(l, known) : lex_push_string(l, TOKEN_COMMAND, name, n);
 }
 
 static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
@@ -389,10 +265,10 @@ static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
     l->at += n;
     for (int i = 0; n && symbols[i][0]; i++)
         if (strlen(symbols[i][0]) == n && !memcmp(symbols[i][0], s, n))
-            return push_string(l, TOKEN_COMMAND, symbols[i][1], strlen(symbols[i][1]));
+            return lex_push_string(l, TOKEN_COMMAND, symbols[i][1], strlen(symbols[i][1]));
     if (n == 2 && (!memcmp(s, "²", 2) || !memcmp(s, "³", 2)))
-        return push(l, TOKEN_SIGN, '^') &&
-               push_string(l, TOKEN_NUMBER, s[1] == '\xb2' ? "2" : "3", 1);
+        return lex_push(l, TOKEN_SIGN, '^') &&
+               lex_push_string(l, TOKEN_NUMBER, s[1] == '\xb2' ? "2" : "3", 1);
     const struct word_token *known = n ? find_word(characters, s, n) : NULL;
     bool money = known && known->kind == TOKEN_END && known->sign != ' ';
     return known && !(money && (l->how & READ_LIBRARY)) && push_word(l, known);
@@ -400,36 +276,37 @@ static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
 
 /* "<", "<=" and the like, "!=". */
 static bool lex_relation(struct lexer *l) {
-    char c = peek(l, 0);
-    bool equal = peek(l, 1) == '=';
+    char c = lex_peek(l, 0);
+    bool equal = lex_peek(l, 1) == '=';
     l->at += equal ? 2 : 1;
     if (c == '=')
-        return push(l, TOKEN_RELATION, '=');
-    return push(l, TOKEN_RELATION, c == '!' ? 'n' : !equal ? c : c == '<' ? 'l' : 'g');
+        return lex_push(l, TOKEN_RELATION, '=');
+    return lex_push(l, TOKEN_RELATION, c == '!' ? 'n' : !equal ? c : c == '<' ? 'l' : 'g');
 }
 
 static bool lex_sign(struct lexer *l) {
-    char c = peek(l, 0);
-    if (strchr("=<>", c) || (c == '!' && peek(l, 1) == '='))
+    char c = lex_peek(l, 0);
+    if (strchr("=<>", c) || (c == '!' && lex_peek(l, 1) == '='))
         return lex_relation(l);
     if (c == '.') { /* a full stop, or something left out */
-        bool dots = ahead_is(l, 0, "...");
+        bool dots = lex_is(l, 0, "...");
         l->at += dots ? 3 : 1;
-        return dots ? push(l, TOKEN_SIGN, 'D') != NULL
-                    : l->at >= l->size || isspace((unsigned char)peek(l, 0)) || peek(l, 0) == '$';
+        return dots ? lex_push(l, TOKEN_SIGN, 'D') != NULL
+                    : l->at >= l->size || isspace((unsigned char)lex_peek(l, 0)) ||
+                          lex_peek(l, 0) == '$';
     }
-    if (c == '*' && peek(l, 1) == '*') { /* bold in Markdown, or a power */
+    if (c == '*' && lex_peek(l, 1) == '*') { /* bold in Markdown, or a power */
         l->at += 2;
         if (l->how & READ_LIBRARY)
             return false;
-        bool power = l->t->n_tokens && !l->space && isalnum((unsigned char)peek(l, 0));
-        return !power || push(l, TOKEN_SIGN, '^');
+        bool power = l->t->n_tokens && !l->space && isalnum((unsigned char)lex_peek(l, 0));
+        return !power || lex_push(l, TOKEN_SIGN, '^');
     }
     l->at++;
     l->nesting += strchr("([", c) ? 1 : strchr(")]", c) ? -1 : 0;
     if (strchr("$\"`", c))
         return true;
-    return strchr("()[]{}+-*/^_!%|,;:'&", c) && push(l, TOKEN_SIGN, c);
+    return strchr("()[]{}+-*/^_!%|,;:'&", c) && lex_push(l, TOKEN_SIGN, c);
 }
 
 static bool lex(struct lexer *l) {
@@ -439,7 +316,7 @@ static bool lex(struct lexer *l) {
         if (isspace(c) || c == '~') {
             l->space = true;
             l->at++;
-        } else if (isdigit(c) || (c == '.' && digit(l, 1))) {
+        } else if (isdigit(c) || (c == '.' && lex_digit(l, 1))) {
             ok = lex_number(l);
         } else if (isalpha(c)) {
             ok = lex_bare(l);

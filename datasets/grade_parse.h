@@ -1,4 +1,4 @@
-/* Between the parser's two files. Inside the grader only. */
+/* Between the parser's three files. Inside the grader only. */
 #pragma once
 
 #include "datasets/grade_tree.h"
@@ -25,9 +25,15 @@ struct node *parse_word(struct parser *p); /* a word as a name, or its letters a
 /* Something with its own beginning and end: a number, a name, a group, a command with its
  * arguments (grade_primary.c). */
 struct node *parse_primary(struct parser *p);
+/* Behind an opening bracket or brace: a tuple, interval or set, or what stands there alone. */
+struct node *parse_group(struct parser *p, char open);
+struct node *parse_braces(struct parser *p);
+/* A command and what it takes (grade_command.c). */
+struct node *parse_command(struct parser *p);
+/* As parse_argument; of a number one digit only, as TeX has it: \frac12. */
+struct node *parse_short_argument(struct parser *p);
 /* {...}, or the one token that stands for it behind ^ and _. */
 struct node *parse_argument(struct parser *p);
-bool parse_is_function(const struct token *token); /* sin, log, ...: ends another's argument */
 
 static inline struct token *parse_token(const struct parser *p) { return &p->t->token[p->at]; }
 static inline bool parse_sign(const struct parser *p, char sign) {

@@ -115,7 +115,8 @@ static void test_grade_takes_any_bytes(void **state) {
     assert_false(g.correct);
     char longest[1000];
     memset(longest, '9', sizeof longest);
-    grade_answer(GRADE_STRICT, "9", longest, sizeof longest, &g); /* cut for display, never equal by the cut */
+    grade_answer(GRADE_STRICT, "9", longest, sizeof longest,
+                 &g); /* cut for display, never equal by the cut */
     assert_int_equal(strlen(g.extracted), sizeof g.extracted - 1);
     assert_false(g.correct);
 }
