@@ -174,12 +174,12 @@ fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SEC
 	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -artifact_prefix=$(BUILD)/ \
 	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) >$(BUILD)/$$f.log 2>&1 || { tail -50 $(BUILD)/$$f.log; exit 1; }; done
 	@echo "fuzz: $(words $(FUZZERS)) targets, $(FUZZ_SECONDS) s each, nothing found"
-FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c config.c))
+FUZZED := $(wildcard base/*.c datasets/grade*.c $(addprefix engine/,weights.c safetensors.c tokenizer*.c config.c))
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
 	@mkdir -p $(@D)
 	$(call say,fuzz $@)
 	$(Q)clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -I$(GEN) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	  -ffp-contract=off $^ -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
+	  -ffp-contract=off $^ -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
 
 # --- house rules ---------------------------------------------------------------
 lint: ## layer check, formatting, file sizes

@@ -246,7 +246,7 @@ static bool same_numerals(const struct node *a, const struct node *b, int64_t *l
 
 /* A number written with decimals: what it stands for may have been rounded. */
 static bool is_decimal(const struct node *node) {
-    bool negative;
+    bool negative = false;
     node = magnitude(node, &negative);
     return node->kind == NODE_NUMBER && strchr(node->string, '.') && !node->repeat;
 }
