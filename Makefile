@@ -5,6 +5,7 @@ CUDA ?= $(if $(filter release debug,$(config)),$(if $(shell command -v $(NVCC) 2
 CUDA_ARCH ?= 80 90a#   compute capabilities that get machine code (90a: 9.0 with warpgroups)
 CUDA_PTX ?= 90#   later ones compile this one's PTX when the program starts; empty: none
 CC ?= cc
+CURL ?= 0#   1: raas fetch downloads, through libcurl
 WERROR ?=#   1 makes warnings errors (continuous integration does)
 V ?=#   1 shows every compiler call
 Q := $(if $(V),,@)
@@ -25,6 +26,11 @@ CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I.
 # the run path is for the bundle, whose libraries lie beside the program
 LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
 LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
+
+ifeq ($(CURL),1)
+CFLAGS += -DRAAS_CURL
+LDLIBS += -lcurl
+endif
 
 ROOMS := base engine engine/kernels policies datasets store analysis experiments plots commands
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))

@@ -75,9 +75,9 @@ static bool grade_line(const struct grade_param *param, const struct json *line,
         !find_text(line, "output", &output, &size, e) ||
         !find_dataset(line, param->dataset, &dataset, e))
         return false;
-    if (dataset && dataset->gold)
-        answer = dataset->gold(answer);
-    grade_answer((enum grade_profile)param->profile, answer, output, size, &grade);
+    char *gold = dataset && dataset->gold ? dataset->gold(answer) : must_strdup(answer);
+    grade_answer((enum grade_profile)param->profile, gold, output, size, &grade);
+    free(gold);
     json_open(o, '{');
     json_add_bool(o, "correct", grade.correct);
     json_add_text(o, "extracted", grade.extracted);

@@ -1,8 +1,11 @@
 /* aime: problems of the American Invitational Mathematics Examination, whose answers are whole
  * numbers from 0 to 999. Three files go round: 2024 ({"id", "problem", "answer", ...}, as
- * HuggingFaceH4/aime_2024 and math-ai/aime24), 2025 ({"problem" or "question", "answer"}, as
- * math-ai/aime25 and opencompass/AIME2025), and 1983 to 2024 ({"ID", "Year", "Question", "Answer"},
- * as gneubig/aime-1983-2024, converted to JSON lines). */
+ * HuggingFaceH4/aime_2024; in math-ai/aime24 the answer is "solution": "\\boxed{204}"), 2025
+ * ({"problem" or "question", "answer"}, as math-ai/aime25 and opencompass/AIME2025), and 1983 to
+ * 2024 ({"ID", "Year", "Question", "Answer"}, as gneubig/aime-1983-2024, converted to JSON lines).
+ */
+#include <string.h>
+
 #include "datasets/problems.h"
 
 enum { YEAR_2024, YEAR_2025, YEARS_ALL };
@@ -30,6 +33,19 @@ static const struct option options[] = {
 };
 // clang-format on
 
+/* 204, "204", "\\boxed{204}" or "$204^\\circ$": its digits, which are the only ones. */
+static char *gold(const char *answer) {
+    const char *from = answer + strcspn(answer, "0123456789");
+    size_t n = strspn(from, "0123456789");
+    if (n < 1 || n > 3 || strpbrk(from + n, "0123456789"))
+        return NULL;
+    while (n > 1 && *from == '0')
+        from++, n--;
+    char *out = must_strdup(from);
+    out[n] = 0;
+    return out;
+}
+
 static const char *const known_2024[] = {
     "af2b8bd2aa911b6333ad0df32f3ca05c7ae8ed10f1731f4372c8ae26990bf7ac",
     NULL,
@@ -37,13 +53,13 @@ static const char *const known_2024[] = {
 static const char *const none_known[] = {NULL};
 static const struct problem_fields fields = {
     .question = {"problem", "Problem", "question", "Question"},
-    .answer = {"answer", "Answer", "expected_answer"},
+    .answer = {"answer", "Answer", "expected_answer", "solution"},
     .solution = {"solution", "Solution"},
     .id = {"id", "ID", "problem_idx"}};
 static const struct problem_file files[] = {
-    {"aime", "aime24/test.jsonl", known_2024, &fields, NULL},
-    {"aime", "aime25/test.jsonl", none_known, &fields, NULL},
-    {"aime", "aime/test.jsonl", none_known, &fields, NULL},
+    {"aime", "aime24/test.jsonl", known_2024, &fields, gold, "a whole number from 0 to 999"},
+    {"aime", "aime25/test.jsonl", none_known, &fields, gold, "a whole number from 0 to 999"},
+    {"aime", "aime/test.jsonl", none_known, &fields, gold, "a whole number from 0 to 999"},
 };
 
 static bool get(const void *param, int64_t i, struct problem *out, struct err *e) {

@@ -40,8 +40,8 @@ struct dataset {
     int64_t (*count)(const void *param, struct err *e);
     /* "chain": the whole extraction chain decides; "box": only a boxed answer does. */
     const char *metric;
-    /* What of an answer field of its files is gold; NULL: all of it. Points into `answer`. */
-    const char *(*gold)(const char *answer);
+    /* What of an answer field of its files is gold, malloc'd; NULL: all of it. */
+    char *(*gold)(const char *answer);
     /* SHA-256 of the file it is read from; NULL for a generator. Where problems are read from a
      * file, its path is option "path", which neither the spelling nor the hash contains. */
     bool (*file_sha256)(const void *param, char out[HASH_HEX], struct err *e);

@@ -42,7 +42,8 @@ static bool fold(const char *s, size_t n, char *out, size_t room) {
         char c = s[i];
         bool between = used && isdigit((unsigned char)out[used - 1]) && i + 1 < n &&
                        isdigit((unsigned char)s[i + 1]);
-        if (is_alnum(c) || strchr("+=<>^%", c) || (between && strchr(".:/-", c))) {
+        bool sign = c == '-' && !(used && isalpha((unsigned char)out[used - 1]));
+        if (is_alnum(c) || strchr("+=<>^%", c) || (between && strchr(".:/", c)) || sign) {
             if (used + 2 >= room)
                 return false;
             if (gap && used && isdigit((unsigned char)c) && isdigit((unsigned char)out[used - 1]))

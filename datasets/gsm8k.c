@@ -29,20 +29,20 @@ static const struct option options[] = {
 };
 // clang-format on
 
-/* Behind the last ####, without blanks in front; NULL: there is none. */
-static const char *gold(const char *answer) {
+/* Behind the last ####. */
+static char *gold(const char *answer) {
     const char *found = NULL;
     for (const char *at = answer; (at = strstr(at, "####")); at += 4)
         found = at + 4;
     while (found && isspace((unsigned char)*found))
         found++;
-    return found && *found ? found : NULL;
+    return found && *found ? must_strdup(found) : NULL;
 }
 
 /* A field that is gold already stays as it is. */
-static const char *gold_of_field(const char *answer) {
-    const char *found = gold(answer);
-    return found ? found : answer;
+static char *gold_of_field(const char *answer) {
+    char *found = gold(answer);
+    return found ? found : must_strdup(answer);
 }
 
 static const char *const known[] = {
@@ -53,7 +53,8 @@ static const char *const known[] = {
 };
 static const struct problem_fields fields = {
     .question = {"question"}, .answer = {"answer"}, .id = {"id"}};
-static const struct problem_file file = {"gsm8k", "gsm8k/test.jsonl", known, &fields, gold};
+static const struct problem_file file = {"gsm8k", "gsm8k/test.jsonl",          known, &fields,
+                                         gold,    "a final answer behind ####"};
 
 static bool get(const void *param, int64_t i, struct problem *out, struct err *e) {
     const struct gsm8k_param *p = param;

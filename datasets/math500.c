@@ -34,7 +34,8 @@ static const struct problem_fields fields = {.question = {"problem", "question"}
                                              .answer = {"answer"},
                                              .solution = {"solution"},
                                              .id = {"unique_id", "id"}};
-static const struct problem_file file = {"math500", "math500/test.jsonl", known, &fields, NULL};
+static const struct problem_file file = {"math500", "math500/test.jsonl", known, &fields, NULL,
+                                         NULL};
 
 static bool get(const void *param, int64_t i, struct problem *out, struct err *e) {
     const struct math500_param *p = param;

@@ -86,6 +86,18 @@ static void make_id(const struct problem_file *file, const char *said, size_t nu
             out[i] = '-';
 }
 
+/* The answer field becomes gold. */
+static bool keep_gold(const struct problem_file *file, struct entry *entry, const char *place,
+                      struct err *e) {
+    if (!file->gold)
+        return true;
+    char *gold = file->gold(entry->answer);
+    free(entry->answer);
+    entry->answer = gold;
+    return gold || err_set(e, EXIT_CONTENT, "%s: %s: expected %s", place, file->fields->answer[0],
+                           file->gold_is);
+}
+
 static bool take_line(struct loaded *l, const struct json *line, const char *place, size_t number,
                       struct err *e) {
     const struct problem_fields *fields = l->file->fields;
@@ -104,9 +116,7 @@ static bool take_line(struct loaded *l, const struct json *line, const char *pla
               take_field(line, fields->id, false, place, &id, e);
     if (ok) {
         make_id(l->file, id && *id ? id : NULL, l->n - 1, entry->id);
-        if (l->file->gold && !l->file->gold(entry->answer))
-            ok = err_set(e, EXIT_CONTENT, "%s: %s: expected the final answer behind ####", place,
-                         fields->answer[0]);
+        ok = keep_gold(l->file, entry, place, e);
     }
     free(id);
     return ok;
@@ -275,7 +285,7 @@ bool problems_get(const struct problem_file *file, const char *path,
     size_t room = strlen(variant->before) + strlen(entry->question) + strlen(variant->after) + 1;
     out->prompt = must_alloc(room);
     snprintf(out->prompt, room, "%s%s%s", variant->before, entry->question, variant->after);
-    out->answer = must_strdup(file->gold ? file->gold(entry->answer) : entry->answer);
+    out->answer = must_strdup(entry->answer);
     out->solution = entry->solution ? must_strdup(entry->solution) : NULL;
     return true;
 }

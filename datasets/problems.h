@@ -28,8 +28,10 @@ struct problem_file {
     const char *name;         /* below the data folder: "gsm8k/test.jsonl" */
     const char *const *known; /* SHA-256 of files that are known to be whole; NULL-ended */
     const struct problem_fields *fields;
-    /* Gold of an answer field, as in struct dataset: NULL where the field has none (an error). */
-    const char *(*gold)(const char *answer);
+    /* Gold of an answer field, malloc'd; NULL where the field has none (an error). No function: all
+     * of the field. */
+    char *(*gold)(const char *answer);
+    const char *gold_is; /* for that error: "a final answer behind ####" */
 };
 
 /* path "": the standard place. All return false, -1 on error: EXIT_USAGE where there is no such
