@@ -289,4 +289,6 @@ void extract_answer(struct slice text, struct found *out) {
                     : find_last_number(s, &out->answer) ? PATH_LAST_NUMBER
                                                         : PATH_NONE;
     }
+    if (out->path == PATH_NONE)
+        out->answer.size = 0;
 }

@@ -201,9 +201,22 @@ static bool is_member(const struct line *line, const struct node *node, int plac
     }
 }
 
+/* (8,-2) is a point, not an empty interval. */
+static bool are_intervals(const struct line *line, const struct node *node) {
+    if (node->kind == NODE_GROUP) {
+        int low = place_of(line, node->first, 1), high = place_of(line, node->last, 1);
+        return low < high || (low == high && node->op == '[' && node->close == ']');
+    }
+    for (const struct node *c = node->first; c; c = c->next)
+        if (!are_intervals(line, c))
+            return false;
+    return true;
+}
+
 bool same_real_sets(const struct node *a, const struct node *b, int64_t *left) {
     struct line *line = &(struct line){.left = left, .places = 1};
-    bool same = collect(line, a) && collect(line, b) && put_in_order(line);
+    bool same = collect(line, a) && collect(line, b) && put_in_order(line) &&
+                are_intervals(line, a) && are_intervals(line, b);
     for (int place = 0; same && place < line->places; place++)
         same = is_member(line, a, place) == is_member(line, b, place);
     for (int i = 0; i < line->n; i++)
