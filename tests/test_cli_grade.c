@@ -71,7 +71,8 @@ static void test_cli_grade_tells_bad_lines_in_their_place(void **state) {
 /* A database whose verdicts an older grader gave: the first is wrong, the third has a text that is
  * no UTF-8, none was judged by math-verify. */
 static const char *make_database(void) {
-    const char *path = cli_path("grade.db");
+    static char path[300]; /* outlives those of the runs */
+    snprintf(path, sizeof path, "%s", cli_path("grade.db"));
     struct rows rows = rows_open(path, "old", "lemmas", "chain");
     int64_t cell = rows_cell(&rows, "full", 0, DB_SHARED);
     char key[HASH_HEX];
