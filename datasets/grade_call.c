@@ -57,8 +57,7 @@ bool ball_log(const struct ball *a, struct place *place, struct ball *out) {
     return settle(out, larger(err, -ROUND));
 }
 
-/* --- roots
- * ---------------------------------------------------------------------------------------- */
+/* --- roots ------------------------------------------------------------------------------------ */
 
 static bool real_root(const struct ball *a, unsigned long k, struct ball *out) {
     long size = ball_size(a), n = (long)k, a_err = a->err;
@@ -109,8 +108,7 @@ bool ball_root(const struct ball *a, unsigned long k, struct place *place, struc
     return k == 2 ? imaginary_root(a, place, out) : complex_root(a, k, place, out);
 }
 
-/* --- trigonometry
- * --------------------------------------------------------------------------------- */
+/* --- trigonometry ----------------------------------------------------------------------------- */
 
 static bool sine_cosine(enum call call, const struct ball *a, struct ball *out) {
     long err = a->err;
@@ -205,8 +203,7 @@ static bool trigonometric(enum call call, const struct ball *a, struct ball *out
     }
 }
 
-/* --- the others
- * ----------------------------------------------------------------------------------- */
+/* --- the others ------------------------------------------------------------------------------- */
 
 static bool whole(enum call call, const struct ball *a, struct ball *out) {
     mpfr_t gap;

@@ -3,8 +3,7 @@
 
 #include "datasets/grade_parse.h"
 
-/* --- functions
- * ------------------------------------------------------------------------------------ */
+/* --- functions -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -95,8 +94,7 @@ static struct node *function(struct parser *p, enum call call) {
     return power ? parse_pair(p, NODE_POWER, node, power) : node;
 }
 
-/* --- commands
- * ------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static struct node *root(struct parser *p) {
     struct node *degree = NULL;

@@ -12,8 +12,7 @@ static bool pay(struct place *place, mpq_srcptr q) {
     return bits <= LARGEST && *place->left > 0;
 }
 
-/* --- leaves
- * --------------------------------------------------------------------------------------- */
+/* --- leaves ----------------------------------------------------------------------------------- */
 
 static bool number(const struct node *node, mpq_t out) {
     const char *point = strchr(node->string, '.');
@@ -50,8 +49,7 @@ void exact_variable(const char *name, int point, mpq_t out) {
     mpq_canonicalize(out);
 }
 
-/* --- operations
- * ----------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 static bool power(mpq_srcptr base, mpq_srcptr exponent, struct place *place, mpq_t out) {
     if (mpz_cmp_ui(mpq_denref(exponent), 1) || !mpz_fits_slong_p(mpq_numref(exponent)))

@@ -29,7 +29,7 @@ static const struct word_token commands[] = {
     {"le", TOKEN_RELATION, 'l'}, {"leq", TOKEN_RELATION, 'l'}, {"leqslant", TOKEN_RELATION, 'l'},
     {"ge", TOKEN_RELATION, 'g'}, {"geq", TOKEN_RELATION, 'g'}, {"geqslant", TOKEN_RELATION, 'g'},
     {"lt", TOKEN_RELATION, '<'}, {"gt", TOKEN_RELATION, '>'}, {"ne", TOKEN_RELATION, 'n'},
-    {"neq", TOKEN_RELATION, 'n'}, {"equiv", TOKEN_RELATION, '='}, {"in", TOKEN_MEMBER, 0},
+    {"neq", TOKEN_RELATION, 'n'}, {"equiv", TOKEN_RELATION, '='}, {"approx", TOKEN_RELATION, '~'}, {"in", TOKEN_MEMBER, 0},
     {"cup", TOKEN_CUP, 0}, {"cap", TOKEN_CAP, 0}, {"setminus", TOKEN_MINUS_SET, 0},
     {"backslash", TOKEN_MINUS_SET, 0}, {"circ", TOKEN_DEGREE, 0}, {"degree", TOKEN_DEGREE, 0},
     {"lbrace", TOKEN_SIGN, 'S'}, {"rbrace", TOKEN_SIGN, 's'}, {"lbrack", TOKEN_SIGN, '['},
@@ -56,7 +56,14 @@ static const struct word_token characters[] = {
 static const char *const symbols[][2] = {
     {"π", "pi"}, {"∞", "infty"}, {"√", "sqrt"}, {"∅", "emptyset"}, {"θ", "theta"}, {"α", "alpha"},
     {"β", "beta"}, {"γ", "gamma"}, {"λ", "lambda"}, {"μ", "mu"}, {"φ", "phi"}, {"ω", "omega"},
-    {"ℝ", "reals"}, {NULL, NULL},
+    {"ℝ", "reals"},
+    {"≈", "approx"}, {NULL, NULL},
+};
+/* Fractions of one character, as \frac takes their digits. */
+static const char *const fractions[][2] = {
+    {"½", "12"}, {"⅓", "13"}, {"⅔", "23"}, {"¼", "14"}, {"¾", "34"}, {"⅕", "15"}, {"⅖", "25"},
+    {"⅗", "35"}, {"⅘", "45"}, {"⅙", "16"}, {"⅚", "56"}, {"⅛", "18"}, {"⅜", "38"}, {"⅝", "58"},
+    {"⅞", "78"}, {NULL, NULL},
 };
 /* Bare words that are commands without a backslash. */
 static const char *const bare[] = {
@@ -173,6 +180,8 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
         return lex_push(l, *plain == 'a' ? TOKEN_AND : TOKEN_OR, 0);
     if (!strcmp(plain, "percent"))
         return lex_push(l, TOKEN_SIGN, '%');
+    if (!strcmp(plain, "infinity") && !(l->how & READ_LIBRARY))
+        return lex_push_string(l, TOKEN_COMMAND, "infty", 5);
     if (!lex_push_string(l, TOKEN_WORD, plain, strlen(plain)))
         return false;
     l->t->wordy = l->t->token[l->t->n_tokens - 1].text = true;
@@ -201,8 +210,7 @@ static bool braced(struct lexer *l, const char **s, size_t *n) {
     return false;
 }
 
-/* --- everything
- * ----------------------------------------------------------------------------------- */
+/* --- everything ------------------------------------------------------------------------------- */
 
 static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
     char c = lex_peek(l, 1);
@@ -255,7 +263,12 @@ static bool lex_command(struct lexer *l) {
         command[n] = 0;
         return !braced(l, &s, &size) || lex_text(l, command, s, size);
     }
-    const struct word_token *known = find_word(commands, name, n);
+    bool library = l->how & READ_LIBRARY;
+    if (!library && lex_peek(l, 0) == '.' &&
+        (text_is(name, n, "left") || text_is(name, n, "right")))
+        l->at++;                                      /* a bracket that isn't seen */
+    bool vector = library && text_is(name, n, "vec"); /* a factor of its own to it */
+    const struct word_token *known = vector ? NULL : find_word(commands, name, n);
     return known ? push_word(l, known) : lex_push_string(l, TOKEN_COMMAND, name, n);
 }
 
@@ -266,7 +279,11 @@ static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
     for (int i = 0; n && symbols[i][0]; i++)
         if (strlen(symbols[i][0]) == n && !memcmp(symbols[i][0], s, n))
             return lex_push_string(l, TOKEN_COMMAND, symbols[i][1], strlen(symbols[i][1]));
-    if (n == 2 && (!memcmp(s, "²", 2) || !memcmp(s, "³", 2)))
+    for (int i = 0; n && fractions[i][0] && !(l->how & READ_LIBRARY); i++)
+        if (strlen(fractions[i][0]) == n && !memcmp(fractions[i][0], s, n))
+            return lex_push_string(l, TOKEN_COMMAND, "frac", 4) &&
+                   lex_push_string(l, TOKEN_NUMBER, fractions[i][1], 2);
+    if (n == 2 && !(l->how & READ_LIBRARY) && (!memcmp(s, "²", 2) || !memcmp(s, "³", 2)))
         return lex_push(l, TOKEN_SIGN, '^') &&
                lex_push_string(l, TOKEN_NUMBER, s[1] == '\xb2' ? "2" : "3", 1);
     const struct word_token *known = n ? find_word(characters, s, n) : NULL;

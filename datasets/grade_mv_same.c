@@ -132,6 +132,8 @@ static bool is_interval(const struct shape *s, int64_t *left) {
     return less;
 }
 
+static bool is_open(const struct shape *s) { return s->open == '(' && s->close == ')'; }
+
 static bool same_collections(struct part gold, struct part answer, const struct shape *a,
                              const struct shape *b, int64_t *left) {
     bool left_interval = is_interval(a, left), right_interval = is_interval(b, left);
@@ -139,16 +141,17 @@ static bool same_collections(struct part gold, struct part answer, const struct 
         return a->open == b->open && a->close == b->close && in_order(a, b, left);
     if (is_finite(a) && is_finite(b))
         return as_sets(a, b, left);
+    bool open = (!left_interval || is_open(a)) && (!right_interval || is_open(b));
     if (is_finite(a) && b->kind == SHAPE_GROUP)
-        return (!right_interval || b->open == '(') && a->n == b->n && as_sets(a, b, left);
+        return open && a->n == b->n && as_sets(a, b, left);
     if (a->kind == SHAPE_GROUP && (is_finite(b) || b->kind == SHAPE_GROUP))
-        return (!(left_interval || right_interval) || (a->open == '(' || !left_interval)) &&
-               in_order(a, b, left);
+        return open && in_order(a, b, left);
     if (a->kind == SHAPE_ONE || b->kind == SHAPE_ONE) {
         const struct shape *set = a->kind == SHAPE_ONE ? b : a;
         return is_finite(set) && as_sets(a, b, left);
     }
-    return is_real_set(gold.node) && is_real_set(answer.node) &&
+    bool lists = gold.node->kind == NODE_LIST || answer.node->kind == NODE_LIST;
+    return !lists && is_real_set(gold.node) && is_real_set(answer.node) &&
            same_real_sets(gold.node, answer.node, left);
 }
 

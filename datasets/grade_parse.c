@@ -1,10 +1,8 @@
 /* Tokens to a tree, by recursive descent: lists of relations of sets of sums of products of powers.
  * A unit is what stands in words behind a number. */
-#include <ctype.h>
 #include <string.h>
 
 #include "datasets/grade_parse.h"
-#include "datasets/grade_text.h"
 
 struct node *parse_new(struct parser *p, enum node_kind kind, char op) {
     if (p->t->n_nodes >= TREE_NODES)
@@ -44,83 +42,7 @@ const struct node *node_child(const struct node *node, int i) {
     return child;
 }
 
-/* --- words
- * ---------------------------------------------------------------------------------------- */
-
-/* Whether a bare word is a word; the letters of others are factors. */
-static bool is_word(const struct token *token) {
-    static const char *const known[] = {"yes", "no", "odd", "none", "true", "dne", "east", NULL};
-    if (token->text)
-        return true;
-    size_t n = strlen(token->string);
-    for (int i = 0; known[i]; i++)
-        if (text_is(token->string, n, known[i]))
-            return true;
-    return n >= 4 && strpbrk(token->string, "aeiouyAEIOUY");
-}
-
-/* A run of words as one name in plain form. */
-static struct node *words(struct parser *p) {
-    char name[TREE_NAME * 4], plain[TREE_NAME * 4];
-    size_t n = 0;
-    for (; parse_token(p)->kind == TOKEN_WORD; p->at++) {
-        size_t size = strlen(parse_token(p)->string);
-        if (n + size >= sizeof name)
-            return NULL;
-        memcpy(name + n, parse_token(p)->string, size);
-        n += size;
-    }
-    if (!text_plain(name, n, plain, sizeof plain))
-        return NULL;
-    p->t->wordy = true;
-    switch (p->how & READ_LIBRARY ? TEXT_WORDS : text_meaning(plain)) {
-    case TEXT_EMPTY_SET:
-        return parse_new(p, NODE_EMPTY, 0);
-    case TEXT_ALL_REALS:
-        return parse_new(p, NODE_REALS, 0);
-    default:
-        return parse_name(p, tree_string(p->t, plain, strlen(plain)));
-    }
-}
-
-/* "xyz" as x y z. */
-static struct node *letters(struct parser *p) {
-    struct node *product = parse_new(p, NODE_PRODUCT, 0);
-    for (const char *s = parse_token(p)->string; product && *s; s++) {
-        struct node *letter = *s == 'e'   ? parse_new(p, NODE_E, 0)
-                              : *s == 'i' ? parse_new(p, NODE_I, 0)
-                                          : parse_name(p, tree_string(p->t, s, 1));
-        product = parse_add(product, letter);
-    }
-    p->at++;
-    return product;
-}
-
-static bool starts_unit(const struct parser *p) {
-    const struct token *token = parse_token(p);
-    return !(p->how & READ_LIBRARY) && token->kind == TOKEN_WORD &&
-           (is_word(token) || text_unit(token->string) || text_is(token->string, 2, "th"));
-}
-
-/* "5 cm", "864 inches^2", "3 dollars per pound": words, names and powers up to the item's end. */
-static struct node *unit(struct parser *p, struct node *value) {
-    const char *name = parse_token(p)->string;
-    for (;; p->at++) {
-        const struct token *token = parse_token(p);
-        if (token->kind == TOKEN_WORD ||
-            (token->kind == TOKEN_SIGN && strchr("^/{}*'", token->sign)) ||
-            ((token->kind == TOKEN_NUMBER || token->kind == TOKEN_NAME) && p->at > 0))
-            continue;
-        break;
-    }
-    struct node *node = parse_add(parse_new(p, NODE_UNIT, 0), value);
-    if (node)
-        node->string = name;
-    return node;
-}
-
-/* --- factors
- * -------------------------------------------------------------------------------------- */
+/* --- factors ---------------------------------------------------------------------------------- */
 
 static struct node *percent(struct parser *p, struct node *value) {
     struct node *node = parse_add(parse_new(p, NODE_UNIT, '%'), value);
@@ -234,6 +156,14 @@ static bool joins(const struct parser *p, const struct node *left) {
     }
 }
 
+/* What "/" divides by: to the library all factors that follow without a sign. */
+static struct node *divisor(struct parser *p) {
+    struct node *node = parse_factor(p);
+    while (node && (p->how & READ_LIBRARY) && joins(p, node))
+        node = parse_pair(p, NODE_PRODUCT, node, parse_factor(p));
+    return node;
+}
+
 static struct node *product(struct parser *p) {
     struct node *node = parse_factor(p);
     bool plain = node && node->kind == NODE_NUMBER;
@@ -242,11 +172,11 @@ static struct node *product(struct parser *p) {
         if (parse_take(p, '*')) {
             node = parse_pair(p, NODE_PRODUCT, node, parse_factor(p));
         } else if (parse_take(p, '/')) {
-            node = parse_pair(p, NODE_QUOTIENT, node, parse_factor(p));
+            node = parse_pair(p, NODE_QUOTIENT, node, divisor(p));
         } else if (first && plain && mixed(p, &node)) {
             continue;
-        } else if (starts_unit(p)) {
-            node = unit(p, node);
+        } else if (parse_starts_unit(p)) {
+            node = parse_unit(p, node);
         } else if (token->kind == TOKEN_COMMAND && !strcmp(token->string, "choose")) {
             p->at++;
             node = parse_pair(p, NODE_CALL, node, parse_factor(p));
@@ -264,8 +194,7 @@ static struct node *product(struct parser *p) {
     return node;
 }
 
-/* --- sums, sets, relations, lists
- * ------------------------------------------------------------------ */
+/* --- sums, sets, relations, lists ------------------------------------------------------------- */
 
 static struct node *term(struct parser *p) {
     if (parse_take(p, '+'))
@@ -287,8 +216,8 @@ struct node *parse_sum(struct parser *p) {
     if (++p->depth > TREE_DEPTH)
         return NULL;
     struct node *node = NULL;
-    if (parse_token(p)->kind == TOKEN_WORD && is_word(parse_token(p)))
-        node = words(p);
+    if (parse_token(p)->kind == TOKEN_WORD && parse_is_word(parse_token(p)))
+        node = parse_word(p);
     else
         node = term(p);
     if (node && adds(p)) {
@@ -337,8 +266,26 @@ static struct node *sets(struct parser *p) {
     return node;
 }
 
+/* "= 5", "\approx 3.14": what stands in front was said before. */
+static void skip_leading_sign(struct parser *p) {
+    const struct token *token = parse_token(p);
+    p->at += token->kind == TOKEN_RELATION && strchr("=~", token->sign) && !(p->how & READ_LIBRARY);
+}
+
+/* Behind a value that is no name, \approx only says it once more. */
+static bool restates(const struct parser *p, const struct node *node) {
+    return parse_token(p)->kind == TOKEN_RELATION && parse_token(p)->sign == '~' &&
+           node->kind != NODE_NAME;
+}
+
 struct node *parse_item(struct parser *p) {
+    skip_leading_sign(p);
     struct node *node = sets(p);
+    while (node && restates(p, node)) {
+        p->at++;
+        if (!sets(p))
+            return NULL;
+    }
     enum token_kind kind = parse_token(p)->kind;
     if (!node || (kind != TOKEN_RELATION && kind != TOKEN_MEMBER))
         return node;
@@ -350,7 +297,9 @@ struct node *parse_item(struct parser *p) {
         p->at++;
         struct node *side = sets(p);
         if (side)
-            side->before = token->kind == TOKEN_MEMBER ? 'i' : token->sign;
+            side->before = token->kind == TOKEN_MEMBER ? 'i'
+                           : token->sign == '~'        ? '='
+                                                       : token->sign;
         node = parse_add(node, side);
     }
     return node;
@@ -383,10 +332,6 @@ struct node *parse_list(struct parser *p) {
             node->op = op;
     }
     return node;
-}
-
-struct node *parse_word(struct parser *p) {
-    return is_word(parse_token(p)) ? words(p) : letters(p);
 }
 
 struct node *tree_parse(struct tree *t, const char *text, size_t size, int how) {

@@ -1,4 +1,4 @@
-/* Between the parser's three files. Inside the grader only. */
+/* Between the parser's four files. Inside the grader only. */
 #pragma once
 
 #include "datasets/grade_tree.h"
@@ -20,7 +20,12 @@ struct node *parse_item(struct parser *p); /* relations between sets and sums */
 struct node *parse_sum(struct parser *p);
 struct node *parse_factor(struct parser *p); /* with its powers, "!" and degrees */
 
-struct node *parse_word(struct parser *p); /* a word as a name, or its letters as factors */
+/* grade_words.c: a run of words as one name, or the letters of a word as factors; whether a bare
+ * word is one; a unit behind a value. */
+struct node *parse_word(struct parser *p);
+bool parse_is_word(const struct token *token);
+bool parse_starts_unit(const struct parser *p);
+struct node *parse_unit(struct parser *p, struct node *value);
 
 /* Something with its own beginning and end: a number, a name, a group, a command with its
  * arguments (grade_primary.c). */

@@ -13,8 +13,7 @@ static struct node *number(struct parser *p, const char *string, int repeat) {
     return node;
 }
 
-/* --- groups
- * --------------------------------------------------------------------------------------- */
+/* --- groups ----------------------------------------------------------------------------------- */
 
 /* Up to a closing sign, one of the two given; what was read: items of a list, or the only one. */
 static struct node *inside(struct parser *p, const char *closing, char *close) {
@@ -87,8 +86,7 @@ static struct node *absolute(struct parser *p) {
     return node && parse_take(p, '|') ? node : NULL;
 }
 
-/* --- arguments
- * ------------------------------------------------------------------------------------ */
+/* --- arguments -------------------------------------------------------------------------------- */
 
 /* TeX takes one digit where no brace stands: \frac12. */
 static struct node *digit(struct parser *p) {
@@ -121,8 +119,7 @@ struct node *parse_short_argument(struct parser *p) {
     return parse_token(p)->kind == TOKEN_NUMBER ? digit(p) : parse_argument(p);
 }
 
-/* --- one of all
- * ------------------------------------------------------------------------------------ */
+/* --- one of all ------------------------------------------------------------------------------- */
 
 /* 52_8, or the number alone. */
 static struct node *numeral(struct parser *p) {

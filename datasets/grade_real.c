@@ -14,8 +14,7 @@ static bool exactly(const struct node *node, struct place *place, struct ball *o
     return ok;
 }
 
-/* --- powers
- * --------------------------------------------------------------------------------------- */
+/* --- powers ----------------------------------------------------------------------------------- */
 
 static bool whole_power(const struct ball *base, unsigned long e, bool negative, struct ball *out) {
     struct ball square, one;
@@ -73,8 +72,7 @@ static bool power(const struct node *node, struct place *place, struct ball *out
     return ok;
 }
 
-/* --- calls of two arguments
- * ------------------------------------------------------------------------- */
+/* --- calls of two arguments ------------------------------------------------------------------- */
 
 static bool logarithm(const struct ball *a, const struct ball *base, struct place *place,
                       struct ball *out) {
@@ -142,8 +140,7 @@ static bool call_one(const struct node *node, struct place *place, struct ball *
     return ball_call((enum call)node->op, out, place, out);
 }
 
-/* --- trees
- * ------------------------------------------------------------------------------------------ */
+/* --- trees ------------------------------------------------------------------------------------ */
 
 static bool two(const struct node *node, struct place *place, const struct ball *a,
                 const struct ball *b, struct ball *out) {

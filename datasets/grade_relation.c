@@ -38,8 +38,7 @@ static const struct node *said(const struct node *relation) {
                                            : NULL;
 }
 
-/* --- ratio of both sides' differences
- * -------------------------------------------------------------- */
+/* --- ratio of both sides' differences --------------------------------------------------------- */
 
 static bool difference(const struct node *relation, int point, int64_t *left, struct ball *out) {
     struct place place = {point, 1, -1, left, false};
@@ -122,8 +121,7 @@ bool same_equations(const struct node *a, const struct node *b, bool scaled, int
     return same;
 }
 
-/* --- two answers
- * ------------------------------------------------------------------------------------ */
+/* --- two answers ------------------------------------------------------------------------------ */
 
 static bool same_both(struct part a, struct part b, int64_t *left) {
     const struct node *x = said(a.node), *y = said(b.node);

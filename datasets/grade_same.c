@@ -23,8 +23,7 @@ int infinity_sign(const struct node *node) {
     return node->kind == NODE_MINUS ? -infinity_sign(node->first) : 0;
 }
 
-/* --- shapes
- * ----------------------------------------------------------------------------------------- */
+/* --- shapes ----------------------------------------------------------------------------------- */
 
 static bool shape_add(struct shape *s, const struct node *node, int sign, int cell) {
     if (s->n == PARTS)
@@ -131,8 +130,7 @@ bool shape_of(struct part part, struct shape *out) {
     return shape_add(out, node, part.sign, part.cell);
 }
 
-/* --- several parts
- * ---------------------------------------------------------------------------------- */
+/* --- several parts ---------------------------------------------------------------------------- */
 
 static bool same_in_order(const struct shape *a, const struct shape *b, int64_t *left) {
     for (int i = 0; i < a->n; i++)
@@ -223,8 +221,7 @@ bool same_answers(struct part a, struct part b, int64_t *left) {
     return x.kind <= y.kind ? same_shapes(&x, &y, left) : same_shapes(&y, &x, left);
 }
 
-/* --- single values
- * ---------------------------------------------------------------------------------- */
+/* --- single values ---------------------------------------------------------------------------- */
 
 static const struct node *magnitude(const struct node *node, bool *negative) {
     for (; node->kind == NODE_MINUS; node = node->first)

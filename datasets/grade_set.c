@@ -20,8 +20,7 @@ struct line {
     int64_t *left;
 };
 
-/* --- what may be compared
- * -------------------------------------------------------------------------- */
+/* --- what may be compared --------------------------------------------------------------------- */
 
 /* x < 3, 2 <= x < 5, x != 1: a bare variable, and numbers around it. */
 static bool is_inequality(const struct node *node) {
@@ -63,8 +62,7 @@ bool is_real_set(const struct node *node) {
     }
 }
 
-/* --- ends
- * -------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 static bool add_end(struct line *line, const struct node *node, int sign) {
     if (infinity_sign(node))
@@ -133,8 +131,7 @@ static int place_of(const struct line *line, const struct node *node, int sign) 
     return -2;
 }
 
-/* --- membership
- * -------------------------------------------------------------------------------------- */
+/* --- membership ------------------------------------------------------------------------------- */
 
 static bool holds(int left, char sign, int right) {
     switch (sign) {

@@ -13,8 +13,7 @@ bool text_is(const char *s, size_t n, const char *word) {
     return strlen(word) == n && !strncasecmp(s, word, n);
 }
 
-/* --- plain form
- * ------------------------------------------------------------------------------------ */
+/* --- plain form ------------------------------------------------------------------------------- */
 
 static bool is_alnum(char c) { return isalnum((unsigned char)c) || c & 0x80; }
 
@@ -74,8 +73,7 @@ bool text_plain(const char *s, size_t n, char *out, size_t room) {
     return ok;
 }
 
-/* --- multiple choice
- * ------------------------------------------------------------------------------- */
+/* --- multiple choice -------------------------------------------------------------------------- */
 
 char text_choice(const char *s, size_t n, bool *marked) {
     size_t i = 0;
@@ -99,14 +97,13 @@ char text_choice(const char *s, size_t n, bool *marked) {
     bool closed = i < n && (s[i] == ')' || s[i] == '.' || s[i] == ':');
     if (open && !(i < n && s[i] == ')'))
         return 0;
-    *marked = (open && closed) || text;
+    *marked = text || (i < n && s[i] == ')');
     while (i < n && (isspace((unsigned char)s[i]) || strchr(").:}$*", s[i])))
         i++;
     return i >= n || closed ? letter : 0;
 }
 
-/* --- meanings
- * -------------------------------------------------------------------------------------- */
+/* --- meanings --------------------------------------------------------------------------------- */
 
 static bool among(const char *const *list, const char *plain) {
     for (; *list; list++)
@@ -122,7 +119,11 @@ enum text_meaning text_meaning(const char *plain) {
         "noroots",    "norealroot",  "nosuchnumbers",  NULL};
     static const char *const reals[] = {"allrealnumbers", "allreals",    "allrealnumber",
                                         "allrealx",       "realnumbers", NULL};
-    return among(empty, plain) ? TEXT_EMPTY_SET : among(reals, plain) ? TEXT_ALL_REALS : TEXT_WORDS;
+    static const char *const undefined[] = {"dne", "doesnotexist", "undefined", NULL};
+    return among(empty, plain)       ? TEXT_EMPTY_SET
+           : among(reals, plain)     ? TEXT_ALL_REALS
+           : among(undefined, plain) ? TEXT_UNDEFINED
+                                     : TEXT_WORDS;
 }
 
 int text_unit(const char *plain) {

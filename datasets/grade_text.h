@@ -16,7 +16,7 @@ bool text_plain(const char *s, size_t n, char *out, size_t room);
 char text_choice(const char *s, size_t n, bool *marked);
 
 /* What the plain form of a text stands for in mathematics. */
-enum text_meaning { TEXT_WORDS, TEXT_EMPTY_SET, TEXT_ALL_REALS };
+enum text_meaning { TEXT_WORDS, TEXT_EMPTY_SET, TEXT_ALL_REALS, TEXT_UNDEFINED };
 enum text_meaning text_meaning(const char *plain);
 
 /* The unit that a plain word names, whatever its spelling ("cm", "centimeters"); 0: one that is not

@@ -30,7 +30,7 @@ enum token_kind {
     TOKEN_CUP,     /* union, intersection, difference */
     TOKEN_CAP,
     TOKEN_MINUS_SET,
-    TOKEN_RELATION, /* sign: '=', '<', '>', 'l' (<=), 'g' (>=), 'n' (not equal) */
+    TOKEN_RELATION, /* sign: '=', '<', '>', 'l' (<=), 'g' (>=), 'n' (not equal), '~' */
     TOKEN_AND,      /* "and", "or" between answers */
     TOKEN_OR,
     TOKEN_DEGREE,
