@@ -126,6 +126,7 @@ static void test_datasets_key_holds_the_file_not_its_place(void **state) {
 
 static void test_datasets_tell_faults_with_their_line(void **state) {
 #define GOOD "{\"question\": \"1?\", \"answer\": \"#### 1\"}\n"
+#define WITH_NUL GOOD "{\"question\": \"a\0\", \"answer\": \"#### 1\"}\n"
     static const struct {
         const char *text;
         size_t size; /* 0: up to the first 0 */
@@ -149,7 +150,7 @@ static void test_datasets_tell_faults_with_their_line(void **state) {
         {GOOD "{\"question\": \"a\\u0000b\", \"answer\": \"#### 1\"}\n", 0,
          "line 2: question: expected a text without U+0000"},
         {GOOD "{\"question\": \"\xff\", \"answer\": \"#### 1\"}\n", 0, "line 2"},
-        {GOOD "{\"question\": \"a\0\", \"answer\": \"#### 1\"}\n", sizeof GOOD + 40, "line 2"},
+        {WITH_NUL, sizeof WITH_NUL - 1, "line 2"},
         {"{\"id\": 5, \"question\": \"1?\", \"answer\": \"#### 1\"}\n{\"id\": \"5\", \"question\": "
          "\"2?\", \"answer\": \"#### 2\"}\n",
          0, "line 2: problem gsm8k-5 stands in line 1 already"},
