@@ -1,4 +1,5 @@
 /* raas grade: verdicts on answers, from JSONL or on those that are stored. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,11 +46,27 @@ static const char about[] =
 
 /* --- JSONL ------------------------------------------------------------------------------------ */
 
-static bool find_text(const struct json *line, const char *key, const char **text, size_t *size,
-                      struct err *e) {
-    const struct json *value = json_get(line, key);
+static bool find_output(const struct json *line, const char **text, size_t *size, struct err *e) {
+    const struct json *value = json_get(line, "output");
     *text = value ? json_bytes(value, size) : NULL;
-    return *text || err_set(e, EXIT_CONTENT, "expected \"%s\": a string", key);
+    return *text || err_set(e, EXIT_CONTENT, "expected \"output\": a string");
+}
+
+/* Gold, malloc'd; a whole number is one as well. NULL on error. */
+static char *find_gold(const struct json *line, const struct dataset *dataset, struct err *e) {
+    const struct json *value = json_get(line, "answer");
+    const char *text = value ? json_text(value) : NULL;
+    char digits[32];
+    int64_t whole;
+    if (value && json_integer(value, INT64_MIN, INT64_MAX, &whole)) {
+        snprintf(digits, sizeof digits, "%" PRId64, whole);
+        text = digits;
+    }
+    if (!text) {
+        err_set(e, EXIT_CONTENT, "expected \"answer\": a string or a whole number");
+        return NULL;
+    }
+    return dataset && dataset->gold ? dataset->gold(text) : must_strdup(text);
 }
 
 static bool find_dataset(const struct json *line, const char *standard, const struct dataset **out,
@@ -67,15 +84,15 @@ static bool find_dataset(const struct json *line, const char *standard, const st
 
 static bool grade_line(const struct grade_param *param, const struct json *line, struct json_out *o,
                        struct err *e) {
-    const char *answer, *output;
-    size_t answer_size, size;
+    const char *output;
+    size_t size;
     const struct dataset *dataset;
     struct grade grade;
-    if (!find_text(line, "answer", &answer, &answer_size, e) ||
-        !find_text(line, "output", &output, &size, e) ||
-        !find_dataset(line, param->dataset, &dataset, e))
+    if (!find_dataset(line, param->dataset, &dataset, e) || !find_output(line, &output, &size, e))
         return false;
-    char *gold = dataset && dataset->gold ? dataset->gold(answer) : must_strdup(answer);
+    char *gold = find_gold(line, dataset, e);
+    if (!gold)
+        return false;
     grade_answer((enum grade_profile)param->profile, gold, output, size, &grade);
     free(gold);
     json_open(o, '{');
@@ -129,13 +146,16 @@ static int grade_lines(const struct grade_param *param, struct err *e) {
 /* --- stored answers --------------------------------------------------------------------------- */
 
 static int grade_stored(const struct grade_param *param, struct err *e) {
-    struct db *db = db_open(param->db ? param->db : COMMON_RESULTS "/raas.db",
-                            param->disagreements ? DB_READ : DB_WRITE, e);
+    const char *path = param->db ? param->db : COMMON_RESULTS "/raas.db";
+    struct db *db = db_open(path, DB_READ, e);
     int64_t run = 0;
-    if (db && results_run(db, param->run, &run, e)) {
-        if (param->disagreements)
-            regrade_list(db, run, param->json, stdout, e);
-        else
+    bool ok = db && results_run(db, param->run, &run, e);
+    if (ok && param->disagreements)
+        regrade_list(db, run, param->json, stdout, e);
+    if (ok && !param->disagreements) {
+        db_close(db); /* only one that exists is opened for writing, which would make it */
+        db = db_open(path, DB_WRITE, e);
+        if (db)
             regrade_all(db, run, param->json, stdout, e);
     }
     db_close(db);

@@ -133,10 +133,10 @@ bool shape_of(struct part part, struct shape *out) {
 /* --- several parts ---------------------------------------------------------------------------- */
 
 static bool same_in_order(const struct shape *a, const struct shape *b, int64_t *left) {
-    for (int i = 0; i < a->n; i++)
-        if (!same_answers(a->part[i], b->part[i], left))
-            return false;
-    return a->n == b->n;
+    bool same = a->n == b->n;
+    for (int i = 0; same && i < a->n; i++)
+        same = same_answers(a->part[i], b->part[i], left);
+    return same;
 }
 
 /* Each part of a has one of its own in b. */

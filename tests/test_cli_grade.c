@@ -28,7 +28,7 @@ static void test_cli_grade_lines(void **state) {
         "strict",
         "{\"answer\": \"\\\\frac12\", \"output\": \"so \\\\boxed{0.5}.\"}\n"
         "{\"answer\": \"x\\n#### 18\", \"output\": \"The answer is 18.\", \"dataset\": \"gsm8k\"}\n"
-        "{\"answer\": \"7\", \"output\": \"nothing\", \"dataset\": \"aime:years=2025\"}\n",
+        "{\"answer\": 7, \"output\": \"nothing\", \"dataset\": \"aime:years=2025\"}\n",
         0,
         "{\"correct\":true,\"extracted\":\"0.5\",\"path\":\"box\",\"boxed\":true}\n"
         "{\"correct\":true,\"extracted\":\"18\",\"path\":\"phrase\",\"boxed\":false}\n"
@@ -45,7 +45,7 @@ static void test_cli_grade_tells_bad_lines_in_their_place(void **state) {
     (void)state;
     struct cli cli;
     cli_run(&cli,
-            "{\"answer\": 5, \"output\": \"5\"}\n{\"output\": \"5\"}\n{\n"
+            "{\"answer\": [], \"output\": \"5\"}\n{\"output\": \"5\"}\n{\n"
             "{\"answer\": \"5\", \"output\": \"5\", \"dataset\": \"no\"}\n{\"answer\": \"5\", "
             "\"output\": \"5\"}\n",
             "grade", "--jsonl", "-", NULL);
@@ -126,6 +126,7 @@ static void test_cli_grade_stored_answers_again(void **state) {
     json_free(doc);
     cli_free(&cli);
     CLI_FAILS(2, "no run 'other'", "grade", "--db", path, "--run", "other");
+    CLI_FAILS(2, "no such database", "grade", "--db", "/nowhere/at/all.db");
     CLI_FAILS(2, "no such database", "grade", "--disagreements", "--db", "/nowhere/at/all.db");
 }
 
