@@ -35,9 +35,6 @@ struct grade {
     char extracted[256]; /* cut if longer, at the end of a character; "" with PATH_NONE */
 };
 
-/* Raised whenever a verdict may change: stored verdicts are then to be graded again. */
-enum { GRADE_VERSION = 2 };
-
 /* text need not be valid UTF-8. Never fails. */
 void grade_answer(enum grade_profile profile, const char *gold, const char *text, size_t size,
                   struct grade *out);

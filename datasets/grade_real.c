@@ -1,9 +1,6 @@
 /* Values of trees as balls. */
 #include "datasets/grade_value.h"
 
-static bool two(const struct node *node, struct place *place, const struct ball *a,
-                const struct ball *b, struct ball *out);
-
 static bool exactly(const struct node *node, struct place *place, struct ball *out) {
     mpq_t q;
     mpq_init(q);
@@ -103,6 +100,17 @@ static bool binomial(const struct ball *n, const struct ball *k, struct place *p
     return ok;
 }
 
+/* A root of a degree that is no whole number: a ^ (1 / degree). */
+static bool odd_root(const struct ball *a, const struct ball *degree, struct place *place,
+                     struct ball *out) {
+    struct ball exponent;
+    ball_init(&exponent);
+    ball_set_long(&exponent, 1);
+    bool ok = ball_div(&exponent, degree, &exponent) && any_power(a, &exponent, place, out);
+    ball_clear(&exponent);
+    return ok;
+}
+
 static bool call_two(enum call call, const struct ball *a, const struct ball *b,
                      struct place *place, struct ball *out) {
     enum order order;
@@ -110,8 +118,9 @@ static bool call_two(enum call call, const struct ball *a, const struct ball *b,
     case CALL_LOG:
         return logarithm(a, b, place, out);
     case CALL_ROOT:
-        return b->real && mpfr_integer_p(b->re) && mpfr_fits_uint_p(b->re, MPFR_RNDN) &&
-               ball_root(a, mpfr_get_ui(b->re, MPFR_RNDN), place, out);
+        if (b->real && mpfr_integer_p(b->re) && mpfr_fits_uint_p(b->re, MPFR_RNDN))
+            return ball_root(a, mpfr_get_ui(b->re, MPFR_RNDN), place, out);
+        return odd_root(a, b, place, out);
     case CALL_BINOMIAL:
         return binomial(a, b, place, out);
     case CALL_MAX:
