@@ -5,6 +5,7 @@ CUDA ?= $(if $(filter release debug,$(config)),$(if $(shell command -v $(NVCC) 2
 CUDA_ARCH ?= 80 90a#   compute capabilities that get machine code (90a: 9.0 with warpgroups)
 CUDA_PTX ?= 90#   later ones compile this one's PTX when the program starts; empty: none
 CC ?= cc
+CURL ?= 0#   1: raas fetch downloads, through libcurl
 WERROR ?=#   1 makes warnings errors (continuous integration does)
 V ?=#   1 shows every compiler call
 Q := $(if $(V),,@)
@@ -24,7 +25,12 @@ CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I.
           $(if $(WERROR),-Werror)
 # the run path is for the bundle, whose libraries lie beside the program
 LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
-LDLIBS := -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
+LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
+
+ifeq ($(CURL),1)
+CFLAGS += -DRAAS_CURL
+LDLIBS += -lcurl
+endif
 
 ROOMS := base engine engine/kernels policies datasets store analysis experiments plots commands
 SOURCES := $(foreach room,$(ROOMS),$(wildcard $(room)/*.c))
@@ -185,12 +191,13 @@ fuzz: $(FUZZERS:%=$(BUILD)/%) ## fuzz every reader of foreign files for FUZZ_SEC
 	  ./$(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -artifact_prefix=$(BUILD)/ \
 	    $(BUILD)/corpus/$$f $$(ls -d tests/corpus/$$f 2>/dev/null) >$(BUILD)/$$f.log 2>&1 || { tail -50 $(BUILD)/$$f.log; exit 1; }; done
 	@echo "fuzz: $(words $(FUZZERS)) targets, $(FUZZ_SECONDS) s each, nothing found"
-FUZZED := $(wildcard base/*.c $(addprefix engine/,weights.c shards.c safetensors.c dtype.c gguf*.c tokenizer*.c config.c))
+FUZZED := $(wildcard base/*.c datasets/grade*.c \
+  $(addprefix engine/,weights.c shards.c safetensors.c dtype.c gguf*.c tokenizer*.c config.c))
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(FUZZED)
 	@mkdir -p $(@D)
 	$(call say,fuzz $@)
 	$(Q)clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -I$(GEN) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	  -ffp-contract=off $^ -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
+	  -ffp-contract=off $^ -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm -o $@
 
 # --- house rules ---------------------------------------------------------------
 lint: ## layer check, formatting, file sizes

@@ -35,6 +35,9 @@ void option_defaults(const struct option *table, void *param) {
         case OPTION_TEXT:
             *(const char **)at = NULL;
             break;
+        case OPTION_STRING:
+            *(char *)at = 0;
+            break;
         case OPTION_LIST:
             ((struct option_list *)at)->count = 0;
             break;
@@ -83,6 +86,9 @@ void option_expected(const struct option *o, char *out, size_t size) {
         break;
     case OPTION_CHOICE:
         snprintf(out, size, "one of %s", o->choices);
+        break;
+    case OPTION_STRING:
+        snprintf(out, size, "a text of at most %d bytes", OPTION_STRING_ROOM - 1);
         break;
     case OPTION_TEXT:
     case OPTION_LIST:
@@ -138,6 +144,11 @@ static bool set_field(const struct option *o, void *at, const char *value) {
         if (!*value)
             return false;
         *(const char **)at = value;
+        return true;
+    case OPTION_STRING:
+        if (strlen(value) >= OPTION_STRING_ROOM)
+            return false;
+        strcpy(at, value);
         return true;
     case OPTION_LIST:
         return set_list(at, value);
@@ -240,6 +251,9 @@ bool option_value(const struct option *o, const void *param, char out[OPTION_VAL
         name = option_choice(o->choices, *(const int *)at, &size);
         snprintf(out, OPTION_VALUE_TEXT, "%.*s", (int)size, name);
         return *(const int *)at != (int)o->standard;
+    case OPTION_STRING:
+        snprintf(out, OPTION_VALUE_TEXT, "%s", (const char *)at);
+        return *(const char *)at != 0;
     case OPTION_TEXT:
     case OPTION_LIST:
         break;
@@ -279,6 +293,7 @@ static void put_value(struct json_out *json, const struct option *o, const void 
         json_put_bool(json, *(const bool *)at);
         break;
     case OPTION_CHOICE:
+    case OPTION_STRING:
         json_put_text(json, value);
         break;
     case OPTION_TEXT:

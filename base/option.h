@@ -13,9 +13,11 @@ enum option_type {
     OPTION_BOOL,   /* bool field; 0|1 as policy option, bare --name as flag */
     OPTION_CHOICE, /* int field: index into `choices` */
     OPTION_TEXT,   /* const char * field, borrowed (argv, plan); NULL by default, never empty */
+    OPTION_STRING, /* char[OPTION_STRING_ROOM] field, a copy; "" by default */
     OPTION_LIST, /* struct option_list field: a TEXT that may be given several times; flags only */
 };
 
+#define OPTION_STRING_ROOM 256
 #define OPTION_LIST_MAX 64
 struct option_list {
     int count;
@@ -45,7 +47,7 @@ bool option_set(const struct option *table, void *param, const char *what, const
                 const char *value, struct err *e);
 
 /* Parses "key=value,key=value" (empty is fine; a key given twice is an error). TEXT options are not
- * allowed. */
+ * allowed; a STRING cannot hold a comma. */
 bool option_parse(const struct option *table, void *param, const char *what, const char *text,
                   struct err *e);
 

@@ -30,6 +30,7 @@ static void left_column(const struct option *o, char *out, size_t size) {
         value = o->choices;
         break;
     case OPTION_TEXT:
+    case OPTION_STRING:
     case OPTION_LIST:
         value = named ? o->help : "TEXT";
         break;

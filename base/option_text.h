@@ -3,7 +3,7 @@
 
 #include "base/option.h"
 
-#define OPTION_VALUE_TEXT 64
+#define OPTION_VALUE_TEXT 256
 
 /* Words for what a row accepts: "a whole number from 16 to 4096". */
 void option_expected(const struct option *o, char *out, size_t size);

@@ -146,7 +146,7 @@ static bool list_figures(struct entry_list *list, struct err *e) {
 
 /* --- printing ------------------------------------------------------------------------ */
 
-static const char *const type_names[] = {"int", "real", "bool", "choice", "text", "list"};
+static const char *const type_names[] = {"int", "real", "bool", "choice", "text", "string", "list"};
 
 static void put_choices(struct json_out *o, const char *choices) {
     size_t n;
@@ -229,7 +229,7 @@ static void spell(const struct option *o, char typed[64], char range[128]) {
     snprintf(range, 128, "%s", o->type == OPTION_BOOL ? "0 or 1" : n ? o->choices : "text");
     if (n) {
         snprintf(typed, 64, "%s=%.*s", o->name, (int)n, name);
-    } else if (o->type == OPTION_TEXT || o->type == OPTION_LIST) {
+    } else if (o->type == OPTION_TEXT || o->type == OPTION_STRING || o->type == OPTION_LIST) {
         snprintf(typed, 64, "%s=", o->name);
     } else {
         snprintf(typed, 64, "%s=%.16g", o->name, o->standard);

@@ -44,13 +44,43 @@ bool dataset_parse(const char *text, struct dataset_choice *out, struct err *e) 
         return false;
     }
     *out = (struct dataset_choice){.dataset = dataset, .param = param};
-    option_spell(dataset->options, param, NULL, spelled, sizeof spelled);
+    option_spell(dataset->options, param, "path", spelled, sizeof spelled);
     snprintf(out->name, sizeof out->name, "%s%s%s", name, *spelled ? ":" : "", spelled);
     option_json(dataset->options, param, out->json, sizeof out->json);
     return true;
 }
 
+static bool hash_of_file(const struct dataset_choice *d, char out[HASH_HEX], struct err *e) {
+    char file[HASH_HEX];
+    if (!d->dataset->file_sha256(d->param, file, e))
+        return false;
+    struct json_out o = {0};
+    json_open(&o, '[');
+    json_put_text(&o, d->name);
+    json_put_text(&o, file);
+    json_close(&o, ']');
+    hash_bytes(o.text, o.size, out);
+    free(o.text);
+    return true;
+}
+
+char *dataset_provenance(const struct dataset_choice *d, struct err *e) {
+    char file[HASH_HEX];
+    if (!d->dataset->file_sha256)
+        return must_strdup(d->json);
+    if (!d->dataset->file_sha256(d->param, file, e))
+        return NULL;
+    struct json_out o = {0};
+    json_open(&o, '{');
+    json_add_text(&o, "file_sha256", file);
+    json_add_text(&o, "spelling", d->name);
+    json_close(&o, '}');
+    return o.text;
+}
+
 bool dataset_sha256(const struct dataset_choice *d, char out[HASH_HEX], struct err *e) {
+    if (d->dataset->file_sha256)
+        return hash_of_file(d, out, e);
     int64_t count = d->dataset->count(d->param, e);
     if (count < 0)
         return false;

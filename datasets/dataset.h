@@ -40,6 +40,11 @@ struct dataset {
     int64_t (*count)(const void *param, struct err *e);
     /* "chain": the whole extraction chain decides; "box": only a boxed answer does. */
     const char *metric;
+    /* What of an answer field of its files is gold, malloc'd; NULL: all of it. */
+    char *(*gold)(const char *answer);
+    /* SHA-256 of the file it is read from; NULL for a generator. Where problems are read from a
+     * file, its path is option "path", which neither the spelling nor the hash contains. */
+    bool (*file_sha256)(const void *param, char out[HASH_HEX], struct err *e);
 };
 
 /* All datasets, in name order, NULL-ended. Generated from the folder by the build. */
@@ -50,14 +55,18 @@ const struct dataset *dataset_find(const char *name); /* NULL if unknown */
 struct dataset_choice {
     const struct dataset *dataset;
     void *param;    /* owned: free() it */
-    char name[160]; /* canonical spelling: "lemmas:steps=24" */
-    char json[600]; /* all options */
+    char name[160]; /* canonical spelling: "lemmas:steps=24"; without a path */
+    char json[800]; /* all options */
 };
 
 /* "lemmas:steps=24,seed=3" -> choice. Errors (EXIT_USAGE) name the dataset, the key and what was
  * expected; nothing has to be freed then. */
 bool dataset_parse(const char *text, struct dataset_choice *out, struct err *e);
 
-/* SHA-256 over a dataset's options and its first problems: changes when its file or its generator
- * does. */
+/* SHA-256 over a dataset's options and its file, or its generator's first problems: changes when
+ * any of them does. */
 bool dataset_sha256(const struct dataset_choice *choice, char out[HASH_HEX], struct err *e);
+
+/* JSON of the options for provenance, malloc'd: of a file its SHA-256 instead of its path. NULL on
+ * error. */
+char *dataset_provenance(const struct dataset_choice *choice, struct err *e);

@@ -44,8 +44,9 @@ bool answer_store(const struct workload *w, const struct job *job, const struct 
         free(text);
         return false;
     }
-    struct grade grade;
-    grade_answer(s->problem.answer, text, size, &grade);
+    struct grade grade, library;
+    grade_answer(GRADE_STRICT, s->problem.answer, text, size, &grade);
+    grade_answer(GRADE_MATH_VERIFY, s->problem.answer, text, size, &library);
     struct db_result row = {
         .key = job->key,
         .run = run,
@@ -62,7 +63,7 @@ bool answer_store(const struct workload *w, const struct job *job, const struct 
         .loop_period = answer_loop(a->ids, a->n_ids),
         .correct_box = grade.boxed,
         .correct_chain = grade.correct,
-        .correct_mv = -1,
+        .correct_mv = library.correct,
         .path = grade_path_names[grade.path],
         .extracted = grade.extracted,
         .effective_budget = plan_effective_budget(&c->plan, a->stats.n_prompt),

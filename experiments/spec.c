@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/option.h"
+
 bool spec_scalar(const struct json *value, char *out, size_t size) {
     int64_t whole;
     double real;
@@ -47,7 +49,7 @@ static bool expand_members(const struct json *at, const char *head, char *spec, 
     if (!value)
         return err_set(e, EXIT_CONTENT, "option '%s': the list is empty", json_key(at));
     for (; value; value = spec_next(at, value)) {
-        char text[128];
+        char text[OPTION_STRING_ROOM];
         if (!spec_scalar(value, text, sizeof text) || strpbrk(text, ",="))
             return err_set(e, EXIT_CONTENT,
                            "option '%s': expected a number, a word or a list of them",

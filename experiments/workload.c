@@ -231,11 +231,14 @@ bool workload_register(struct workload *w, struct db *db, int64_t *cell_ids, str
     if (!db_model(db, &model, &model_id, e))
         return false;
     for (int d = 0; d < x->n_datasets; d++) {
+        char *options = dataset_provenance(&x->datasets[d], e);
         struct db_dataset row = {.name = x->datasets[d].name,
-                                 .options = x->datasets[d].json,
+                                 .options = options,
                                  .sha256 = w->sets[d].sha256,
                                  .metric = x->datasets[d].dataset->metric};
-        if (!db_dataset(db, &row, &w->sets[d].id, e))
+        bool ok = options && db_dataset(db, &row, &w->sets[d].id, e);
+        free(options);
+        if (!ok)
             return false;
     }
     for (int c = 0; c < x->n_cells; c++)

@@ -170,6 +170,13 @@ struct db_result {
 /* A key that is stored already is an error (EXIT_PARTIAL); the stored row stays as it is. */
 bool db_add_result(struct db *db, const struct db_result *row, struct err *e);
 
+/* New verdicts on a stored answer: nothing else of a row is ever changed. */
+struct db_verdicts {
+    bool box, chain, mv;
+    const char *path, *extracted; /* as in db_result */
+};
+bool db_regrade(struct db *db, int64_t result, const struct db_verdicts *verdicts, struct err *e);
+
 /* --- reading ------------------------------------------------------------------------------------
  *
  *     struct db_query *q = db_query(db, "SELECT policy, n FROM v_accuracy WHERE dataset = ?", &e);

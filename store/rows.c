@@ -217,3 +217,23 @@ bool db_add_result(struct db *db, const struct db_result *r, struct err *e) {
     free(ids);
     return ok;
 }
+
+bool db_regrade(struct db *db, int64_t result, const struct db_verdicts *v, struct err *e) {
+    struct db_query *q =
+        db_query(db,
+                 "UPDATE result SET correct_box = ?1, correct_chain = ?2, correct_mv = ?3, "
+                 "path = ?4, extracted = ?5 WHERE id = ?6",
+                 e);
+    if (!q)
+        return false;
+    char *extracted = legible(v->extracted);
+    db_bind_int(q, 1, v->box);
+    db_bind_int(q, 2, v->chain);
+    db_bind_int(q, 3, v->mv);
+    db_bind_text(q, 4, v->path);
+    db_bind_text(q, 5, extracted);
+    db_bind_int(q, 6, result);
+    db_next(q, e);
+    free(extracted);
+    return db_query_end(q);
+}

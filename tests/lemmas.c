@@ -41,7 +41,7 @@ bool lemmas_is_right(const struct model *model, const struct problem *problem, c
     size_t size;
     char *text = tokenizer_decode(model->tokenizer, ids, (size_t)n, true, &size, &e);
     assert_non_null(text);
-    grade_answer(problem->answer, text, size, &grade);
+    grade_answer(GRADE_STRICT, problem->answer, text, size, &grade);
     free(text);
     return grade.correct;
 }

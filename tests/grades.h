@@ -1,0 +1,29 @@
+/* What tests of the grader share: tables of pairs, gold of the data sets, answers of a real model.
+ * What is absent gives one printed line, and skips the test. */
+#pragma once
+
+#include <stddef.h>
+
+enum { GRADE_FIELDS = 64 };
+
+/* Calls `take` for each line of tests/golden/grade/NAME that is no comment, cut at its tabs. Fails
+ * the test if there is no such file. Returns the number of lines. */
+int grades_table(const char *name, void (*take)(char *fields[GRADE_FIELDS], int n, void *context),
+                 void *context);
+
+struct golds {
+    char **gold;
+    int n;
+};
+/* Of math500, gsm8k or aime, from $RAAS_DATA or ../shared/datasets. */
+struct golds grades_golds(const char *dataset);
+void golds_free(struct golds *golds);
+
+struct answers { /* of Qwen2.5-Coder-1.5B-Instruct, from $RAAS_ANSWERS or ../shared/answers */
+    char **text;
+    int *index; /* line of the data set */
+    int *mv;    /* verdict of math-verify 0.9.0 */
+    int n;
+};
+struct answers grades_answers(const char *dataset);
+void answers_free(struct answers *answers);
