@@ -19,6 +19,8 @@ struct sequence {
     uint64_t key;
     /* after every position, those of the prompt included, where not NULL */
     void (*on_logits)(void *user, int position, const float *logits);
+    attention_watch *on_attention; /* as in struct request */
+    bool watch_prompt;
     void *user;
 };
 

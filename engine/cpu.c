@@ -125,6 +125,8 @@ static void decode_head_task(void *context, int task, int thread) {
                      by_rank ? head->n_live - 1 : position);
     rules_attend(&step, &b->scratch[thread], q_of(b, i, kv * group), 1 / sqrtf((float)c->head_size),
                  INT32_MAX, b->rope, out);
+    if (s->on_attention)
+        rules_tell(&step, &b->scratch[thread], INT32_MAX, s->on_attention, s->user);
     size_t n = (size_t)(group * c->head_size);
     char *act = act_row(b, i, q_size(c));
     b->kernels->convert(out, n, act + (size_t)kv * n * b->kernels->act_size);
@@ -162,6 +164,8 @@ static void prefill_head_task(void *context, int kv, int thread) {
             prepare_head(b, q_of(b, i, kv * group + g), y->q_norm, step.now);
         rules_attend(&step, &b->scratch[thread], q_of(b, i, kv * group),
                      1 / sqrtf((float)c->head_size), step.now + 1, NULL, out);
+        if (s->on_attention && s->watch_prompt)
+            rules_tell(&step, &b->scratch[thread], step.now + 1, s->on_attention, s->user);
         char *act = act_row(b, i, q_size(c));
         b->kernels->convert(out, n, act + (size_t)kv * n * b->kernels->act_size);
     }

@@ -64,6 +64,8 @@ bool cuda_join_row(void *backend, int row, const struct sequence *s, const int32
                        "policy %s: rotates keys by rank, which backend cuda does for head sizes "
                        "32, 64, 128 and 256, not %d",
                        s->plan->name, c->head_size);
+    if (s->on_attention)
+        return err_set(e, EXIT_USAGE, "backend cuda can't show attention yet, expected cpu");
     int32_t worst = pages_of(s->capacity < s->total ? s->capacity : s->total);
     int64_t pages = (int64_t)c->n_layers * c->n_kv_heads * worst;
     int64_t first = extents_take(&b->free_pages, pages);

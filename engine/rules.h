@@ -3,6 +3,7 @@
  * decided here, once for all policies. */
 #pragma once
 
+#include "engine/attention.h"
 #include "engine/cache.h"
 
 /* One KV head at one step; borrowed pieces of a sequence. */
@@ -39,6 +40,8 @@ struct rules_scratch {
     struct unit_score *units; /* [max_pages * 16] */
     float *row;               /* [widest] one row of activations */
     uint8_t *ranked;          /* [max_pages][page_bytes] keys rotated by rank (KEYS_RANK) */
+    int32_t *position;        /* [2][room] what rules_tell lists */
+    size_t room;              /* max_pages * 16 */
 };
 /* widest: floats of one row of any activation. Returns the bytes it took. */
 size_t rules_scratch_init(struct rules_scratch *scratch, int max_total, int group,
@@ -56,3 +59,7 @@ void rules_shrink(const struct head_step *step);
  * [position][head_size]. Afterwards columns are updated (observe). */
 void rules_attend(const struct head_step *step, struct rules_scratch *scratch, const float *q,
                   float scale, int32_t visible, const float *rope, float *out);
+/* What the last rules_attend with this scratch gave, to a watcher (rules_tell.c). It packs the
+ * probabilities, so it can tell but once. */
+void rules_tell(const struct head_step *step, struct rules_scratch *scratch, int32_t visible,
+                attention_watch *watch, void *user);

@@ -170,6 +170,8 @@ static struct sequence sequence_of(const struct request *r, int32_t *forced) {
                              .n_forced = forced ? r->n_forced : 0,
                              .key = r->key,
                              .on_logits = r->on_logits,
+                             .on_attention = r->on_attention,
+                             .watch_prompt = r->watch_prompt,
                              .user = r->user};
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "engine/attention.h"
 #include "engine/model.h"
 #include "engine/policy.h"
 #include "engine/sampler.h"
@@ -52,6 +53,10 @@ struct request {
     /* Called with the fp32 logits [config.vocab] after every position (prefill included when set).
      * May be NULL. */
     void (*on_logits)(void *user, int position, const float *logits);
+    /* Called with what every query of a decode step gave, and with watch_prompt those of the prompt
+     * too. May be NULL. Backend cuda can't yet (EXIT_USAGE). */
+    attention_watch *on_attention;
+    bool watch_prompt;
 };
 
 enum finish { FINISH_NOT, FINISH_ANSWER, FINISH_CAP, FINISH_NUMERIC };
