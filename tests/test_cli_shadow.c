@@ -1,0 +1,106 @@
+/* The program from outside: shadow, from each of its sources. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "tests/cli.h"
+
+static double number(const struct json *object, const char *key) {
+    double value = -1;
+    assert_true(json_number(json_get(object, key), &value));
+    return value;
+}
+
+/* Of the only policy that was asked: its mean divergence, and the tokens compared. */
+static void parse(const struct cli *cli, double *kl, double *tokens) {
+    struct err e = {0};
+    struct json_doc *doc = json_parse(cli->out, cli->out_size, "stdout", &e);
+    if (cli->code || !doc)
+        fail_msg("code %d: %s%s", cli->code, cli->err, e.text);
+    const struct json *only = json_first(json_root(doc));
+    *kl = number(only, "kl"), *tokens = number(only, "tokens");
+    assert_int_equal(json_count(json_root(doc)), 1);
+    json_free(doc);
+}
+
+static void test_shadow_command_replays_gold(void **state) {
+    (void)state;
+    static const char *const policies[] = {"full", "raas:budget=4096", "streaming:budget=64"};
+    double kl, tokens;
+    for (int i = 0; i < 3; i++) {
+        struct cli cli;
+        cli_run(&cli, NULL, "shadow", "--dataset", "lemmas:steps=4", "--n=2", "--json", "--policy",
+                policies[i], NULL);
+        parse(&cli, &kl, &tokens);
+        assert_true(i < 2 ? kl == 0 : kl > 0.01);
+        assert_true(tokens > 100);
+        cli_free(&cli);
+    }
+}
+
+static void test_shadow_command_replays_lines(void **state) {
+    (void)state;
+    const char *path = cli_path("shadow.jsonl");
+    static const char lines[] = "{\"prompt_ids\":[5,6,7],\"ids\":[8,9,10,11]}\n"
+                                "{\"prompt\":\"Ann has 12 shells.\",\"ids\":[8,9]}\n"
+                                "{\"index\":1,\"ids\":[8,9,10]}\n";
+    struct cli cli;
+    double kl, tokens;
+    cli_write(path, lines, strlen(lines));
+    cli_run(&cli, NULL, "shadow", "--jsonl", path, "--dataset", "lemmas", "--json", "--policy",
+            "full", NULL);
+    parse(&cli, &kl, &tokens);
+    assert_true(kl == 0 && tokens == 9);
+    cli_free(&cli);
+}
+
+static void test_shadow_command_replays_a_run(void **state) {
+    (void)state;
+    const char *db = cli_path("shadow.db");
+    struct cli cli;
+    double kl, tokens;
+    cli_run(&cli, NULL, "run", "experiments/demo.json", "--db", db, "--set", "policy=[\"full\"]",
+            "--set", "dataset=lemmas:steps=4", "--limit=3", "--quiet", NULL);
+    if (cli.code)
+        fail_msg("code %d: %s", cli.code, cli.err);
+    cli_free(&cli);
+    cli_run(&cli, NULL, "shadow", "--db", db, "--run=1", "--json", "--policy=full", NULL);
+    parse(&cli, &kl, &tokens);
+    assert_true(kl == 0 && tokens > 100);
+    cli_free(&cli);
+}
+
+static void test_shadow_command_refuses(void **state) {
+    (void)state;
+    CLI_FAILS(2, "expected one of --run, --jsonl and --dataset", "shadow");
+    CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope");
+    CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0");
+    CLI_FAILS(2, "unknown policy", "shadow", "--dataset", "lemmas", "--policy", "nope");
+    CLI_FAILS(2, "chat template 'nope'", "shadow", "--dataset", "lemmas", "--template", "nope");
+    static const char *const bad[] = {
+        "{\"ids\":[1]}", "{\"prompt_ids\":[1],\"ids\":[]}", "{\"prompt_ids\":[1],\"ids\":[99999]}",
+        "{\"prompt_ids\":[1],\"ids\":3}", "{\"prompt_ids\":[1,2],\"prompt_tokens\":3,\"ids\":[1]}"};
+    static const char *const says[] = {"expected \"prompt\"", "no generated ids", "id 99999",
+                                       "expected \"ids\", a list", "what \"prompt_tokens\" says"};
+    for (int i = 0; i < 5; i++) {
+        const char *path = cli_path("shadow-bad.jsonl");
+        cli_write(path, bad[i], strlen(bad[i]));
+        CLI_FAILS(3, says[i], "shadow", "--jsonl", path);
+        CLI_FAILS(3, "line 1", "shadow", "--jsonl", path);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shadow_command_replays_gold),
+        cmocka_unit_test(test_shadow_command_replays_lines),
+        cmocka_unit_test(test_shadow_command_replays_a_run),
+        cmocka_unit_test(test_shadow_command_refuses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
