@@ -87,10 +87,11 @@ struct cuda_pass {
     struct cuda_cache cache;
     const struct cuda_plan *plans;
     struct cuda_row *rows;
-    int32_t n_rows;    /* rows that take part, active or not */
-    int32_t early;     /* attention may read work, and pages that stand still, before its turn */
-    int32_t wide;      /* a session of more than CUDA_NARROW rows: attention in long chunks */
-    float scale;       /* 1 / sqrt(head_size) */
+    int32_t n_rows; /* rows that take part, active or not */
+    int32_t early;  /* what earlier passes and begin wrote may be read before a kernel's turn, from
+                       layer 1 on; past the L1 cache, which may hold what was there before */
+    int32_t wide;   /* a session of more than CUDA_NARROW rows: attention in long chunks */
+    float scale;    /* 1 / sqrt(head_size) */
     const float *rope; /* [max_total][head_size]: cos, then sin */
 
     float *x;       /* [rows][dim] the residual stream */

@@ -4,11 +4,12 @@
 #include "engine/cuda_device.h"
 
 /* Rings of more than half of a multiprocessor's memory: then two blocks of products never share
- * one. */
+ * one, but for light ones (cuda_product.light), beside which the next fits. */
 bool product_is_deep();
 /* Blocks for so many shares of work: one a multiprocessor at most. At least half as many and one,
- * idle ones too: of two products in a row, the second can't begin everywhere before the first has
- * begun to end. Attention relies on it (cuda_pass.early). */
+ * idle ones too: of two products in a row that aren't light, the second can't begin everywhere
+ * before the first has begun to end. Prepare, attention and merge rely on it of gate and up, and
+ * down (cuda_pass.early). */
 int product_grid(int shares);
 void product_few(const cuda_product *p, cudaStream_t stream);  /* rows <= 4 */
 void product_many(const cuda_product *p, cudaStream_t stream); /* 8, 16, 32, 64, k * 128 rows */
