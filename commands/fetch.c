@@ -11,31 +11,22 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "commands/fetch_curl.h"
+#include "datasets/problems.h"
 
-struct thing {
-    const char *kind, *name, *path, *url;
+struct thing { /* texts are borrowed */
+    const char *name;
+    const char *path; /* below the folder of its kind */
+    const char *url;
     const char *sha256; /* NULL: not known */
     const char *note;   /* license, and what to know */
 };
 
 // clang-format off
-static const struct thing things[] = {
-    {"dataset", "gsm8k", "gsm8k/test.jsonl",
-     "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/test.jsonl",
-     "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14", "MIT license"},
-    {"dataset", "math500", "math500/test.jsonl",
-     "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl", NULL,
-     "problems of third parties; MATH itself was taken down from where it was published"},
-    {"dataset", "aime", "aime24/test.jsonl",
-     "https://huggingface.co/datasets/math-ai/aime24/resolve/main/test.jsonl", NULL,
-     "problems of the Mathematical Association of America"},
-    {"dataset", "aime25", "aime25/test.jsonl",
-     "https://huggingface.co/datasets/math-ai/aime25/resolve/main/test.jsonl", NULL,
-     "problems of the Mathematical Association of America"},
-    {"model", "qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+static const struct thing models[] = {
+    {"qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
      "https://huggingface.co/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
      "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32", "Apache-2.0, 491 MB"},
-    {"model", "qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    {"qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
      "https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
      "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046", "Apache-2.0, 1.1 GB"},
 };
@@ -55,32 +46,49 @@ static const struct option options[] = {
 
 static const char usage[] = "raas fetch dataset|model NAME [--out DIR] [--print]";
 static const char about[] =
-    "Downloads a data set or a model by name and checks its SHA-256 where that is known. A build\n"
-    "without libcurl (make CURL=1 is one with it) prints the command that does the same.";
+    "Downloads a data set (gsm8k, math500, aime, aime:years=2025) or a model by name and checks "
+    "its\n"
+    "SHA-256 where that is known. A build without libcurl (make CURL=1 is one with it) prints the\n"
+    "command that does the same.";
 
-static const struct thing *find(const char *kind, const char *name, struct err *e) {
+static bool find_model(const char *name, struct thing *out, struct err *e) {
     char list[400] = "";
-    for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
-        if (strcmp(things[i].kind, kind))
-            continue;
-        if (!strcmp(things[i].name, name))
-            return &things[i];
-        err_list(list, sizeof list, things[i].name);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        if (!strcmp(models[i].name, name)) {
+            *out = models[i];
+            return true;
+        }
+        err_list(list, sizeof list, models[i].name);
     }
-    if (*list)
-        err_set(e, EXIT_USAGE, "unknown %s '%s', expected one of: %s", kind, name, list);
-    else
-        err_set(e, EXIT_USAGE, "cannot fetch a '%s', expected dataset or model", kind);
-    return NULL;
+    return err_set(e, EXIT_USAGE, "unknown model '%s', expected one of: %s", name, list);
 }
 
-static const char *folder_of(const struct thing *thing, const char *out) {
+/* The file of a dataset, by the dataset's spelling: "aime:years=2025". */
+static bool find_dataset(const char *spelling, struct thing *out, struct err *e) {
+    struct dataset_choice choice;
+    if (!dataset_parse(spelling, &choice, e))
+        return false;
+    const struct problem_source *source = choice.dataset->source;
+    const struct problem_param *param = choice.param;
+    const struct problem_file *file = source ? &source->files[param->file] : NULL;
+    free(choice.param);
+    if (!file)
+        return err_set(e, EXIT_USAGE, "dataset %s is generated: there is nothing to fetch",
+                       spelling);
+    if (!file->url)
+        return err_set(e, EXIT_USAGE, "dataset %s: no place is known that has it as JSON lines",
+                       file->fetch);
+    *out = (struct thing){file->fetch, file->name, file->url, file->sha256, file->note};
+    return true;
+}
+
+static const char *folder_of(const char *kind, const char *out) {
     const char *data = getenv("RAAS_DATA");
     if (out)
         return out;
-    if (!strcmp(thing->kind, "model"))
+    if (!strcmp(kind, "model"))
         return "models-data";
-    return data && *data ? data : "datasets-data";
+    return data && *data ? data : DATA_FOLDER;
 }
 
 /* In single quotes, as a shell takes any text. */
@@ -115,14 +123,15 @@ static bool check(const struct thing *thing, const char *path, struct err *e) {
     return true;
 }
 
-static bool fetch(const struct thing *thing, const struct fetch_param *param, struct err *e) {
+static bool fetch(const char *kind, const struct thing *thing, const struct fetch_param *param,
+                  struct err *e) {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", folder_of(thing, param->out), thing->path);
+    int n = snprintf(path, sizeof path, "%s/%s", folder_of(kind, param->out), thing->path);
     if (n < 0 || n >= (int)sizeof path)
         return err_set(e, EXIT_USAGE, "--out: longer than %d bytes", PATH_MAX);
     if (param->print || !fetch_can()) {
         print_command(thing, path);
-        log_info("%s %s: %s", thing->kind, thing->name, thing->note);
+        log_info("%s %s: %s", kind, thing->name, thing->note);
         return true;
     }
     if (access(path, F_OK) == 0)
@@ -141,9 +150,16 @@ static int run(int argc, char **argv, struct err *e) {
     if (n_args != 2)
         return err_set(e, EXIT_USAGE, "expected dataset or model, and a name; usage: %s", usage),
                e->code;
-    const struct thing *thing = find(argv[0], argv[1], e);
-    if (thing)
-        fetch(thing, &param, e);
+    struct thing thing;
+    const char *kind = argv[0], *name = argv[1];
+    bool found = !strcmp(kind, "dataset") ? find_dataset(name, &thing, e)
+                 : !strcmp(kind, "model") ? find_model(name, &thing, e)
+                                          : err_set(e, EXIT_USAGE,
+                                                    "cannot fetch a '%s', expected dataset or "
+                                                    "model",
+                                                    kind);
+    if (found)
+        fetch(kind, &thing, &param, e);
     return e->code;
 }
 

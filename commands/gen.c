@@ -17,7 +17,7 @@ struct amount {
     int64_t n;
 };
 
-static bool is_generator(const struct dataset *dataset) { return !dataset->file_sha256; }
+static bool is_generator(const struct dataset *dataset) { return !dataset->source; }
 
 /* The generator named by the first plain word, or for --help the first there is. */
 static const struct dataset *find_generator(int argc, char **argv, struct err *e) {

@@ -66,7 +66,7 @@ static char *find_gold(const struct json *line, const struct dataset *dataset, s
         err_set(e, EXIT_CONTENT, "expected \"answer\": a string or a whole number");
         return NULL;
     }
-    return dataset && dataset->gold ? dataset->gold(text) : must_strdup(text);
+    return dataset ? dataset_gold(dataset, text) : must_strdup(text);
 }
 
 static bool find_dataset(const struct json *line, const char *standard, const struct dataset **out,

@@ -8,13 +8,6 @@
 
 #include "datasets/problems.h"
 
-enum { YEAR_2024, YEAR_2025, YEARS_ALL };
-
-struct aime_param {
-    char path[OPTION_STRING_ROOM];
-    int years, variant;
-};
-
 // clang-format off
 static const struct prompt_variant variants[] = {
     {"", PROMPT_BOXED},
@@ -23,12 +16,10 @@ static const struct prompt_variant variants[] = {
     {"", ""},
 };
 static const struct option options[] = {
-    {"path", OPTION_STRING, offsetof(struct aime_param, path), 0, 0, 0, NULL,
-     "file of problems (default: aime24/test.jsonl, aime25/test.jsonl or aime/test.jsonl in $RAAS_DATA, or in datasets-data)"},
-    {"years", OPTION_CHOICE, offsetof(struct aime_param, years), YEAR_2024, 0, 0,
-     "2024|2025|1983-2024", "which file"},
-    {"variant", OPTION_CHOICE, offsetof(struct aime_param, variant), 0, 0, 0,
-     "boxed|paper|range|bare", "the prompt: Qwen's and DeepSeek's, RaaS's, with the range of answers, the question"},
+    PROBLEM_PATH_ROW("aime24/test.jsonl, aime25/test.jsonl or aime/test.jsonl"),
+    {"years", OPTION_CHOICE, offsetof(struct problem_param, file), 0, 0, 0, "2024|2025|1983-2024",
+     "which file"},
+    PROBLEM_VARIANT_ROW("boxed|paper|range|bare", "Qwen's and DeepSeek's, RaaS's, with the range of answers, the question"),
     OPTION_END,
 };
 // clang-format on
@@ -46,45 +37,34 @@ static char *gold(const char *answer) {
     return out;
 }
 
-static const char *const known_2024[] = {
-    "af2b8bd2aa911b6333ad0df32f3ca05c7ae8ed10f1731f4372c8ae26990bf7ac",
-    NULL,
+#define NOTE "problems of the Mathematical Association of America"
+static const struct problem_file files[] = {
+    /* in the order of option years */
+    {.name = "aime24/test.jsonl",
+     .fetch = "aime",
+     .url = "https://huggingface.co/datasets/math-ai/aime24/resolve/main/test.jsonl",
+     .note = NOTE,
+     .other_sha256 = "af2b8bd2aa911b6333ad0df32f3ca05c7ae8ed10f1731f4372c8ae26990bf7ac"},
+    {.name = "aime25/test.jsonl",
+     .fetch = "aime:years=2025",
+     .url = "https://huggingface.co/datasets/math-ai/aime25/resolve/main/test.jsonl",
+     .note = NOTE},
+    {.name = "aime/test.jsonl", .fetch = "aime:years=1983-2024", .note = NOTE},
 };
-static const char *const none_known[] = {NULL};
 static const struct problem_fields fields = {
     .question = {"problem", "Problem", "question", "Question"},
     .answer = {"answer", "Answer", "expected_answer", "solution"},
     .solution = {"solution", "Solution"},
     .id = {"id", "ID", "problem_idx"}};
-static const struct problem_file files[] = {
-    {"aime", "aime24/test.jsonl", known_2024, &fields, gold, "a whole number from 0 to 999"},
-    {"aime", "aime25/test.jsonl", none_known, &fields, gold, "a whole number from 0 to 999"},
-    {"aime", "aime/test.jsonl", none_known, &fields, gold, "a whole number from 0 to 999"},
-};
-
-static bool get(const void *param, int64_t i, struct problem *out, struct err *e) {
-    const struct aime_param *p = param;
-    return problems_get(&files[p->years], p->path, &variants[p->variant], i, out, e);
-}
-
-static int64_t count(const void *param, struct err *e) {
-    const struct aime_param *p = param;
-    return problems_count(&files[p->years], p->path, e);
-}
-
-static bool sha256(const void *param, char out[HASH_HEX], struct err *e) {
-    const struct aime_param *p = param;
-    return problems_sha256(&files[p->years], p->path, out, e);
-}
+static const struct problem_source source = {"aime",  files, variants,
+                                             &fields, gold,  "a whole number from 0 to 999"};
 
 const struct dataset dataset_aime = {
     .name = "aime",
     .summary =
         "American Invitational Mathematics Examination: 30 problems a year; read from a file",
     .options = options,
-    .param_size = sizeof(struct aime_param),
-    .get = get,
-    .count = count,
+    .param_size = sizeof(struct problem_param),
+    .source = &source,
     .metric = "box",
-    .file_sha256 = sha256,
 };

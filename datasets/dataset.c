@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "datasets/problems.h"
 
 enum { FINGERPRINT_PROBLEMS = 8 };
 
@@ -50,9 +51,30 @@ bool dataset_parse(const char *text, struct dataset_choice *out, struct err *e) 
     return true;
 }
 
+/* --- its problems ----------------------------------------------------------------------------- */
+
+int64_t dataset_count(const struct dataset_choice *d, struct err *e) {
+    const struct problem_source *source = d->dataset->source;
+    return source ? problems_count(source, d->param, e) : INT64_MAX;
+}
+
+bool dataset_get(const struct dataset_choice *d, int64_t i, struct problem *out, struct err *e) {
+    const struct problem_source *source = d->dataset->source;
+    return source ? problems_get(source, d->param, i, out, e)
+                  : d->dataset->get(d->param, i, out, e);
+}
+
+char *dataset_gold(const struct dataset *dataset, const char *answer) {
+    const struct problem_source *source = dataset->source;
+    char *gold = source && source->gold ? source->gold(answer) : NULL;
+    return gold ? gold : must_strdup(answer);
+}
+
+/* --- its identity ----------------------------------------------------------------------------- */
+
 static bool hash_of_file(const struct dataset_choice *d, char out[HASH_HEX], struct err *e) {
     char file[HASH_HEX];
-    if (!d->dataset->file_sha256(d->param, file, e))
+    if (!problems_sha256(d->dataset->source, d->param, file, e))
         return false;
     struct json_out o = {0};
     json_open(&o, '[');
@@ -66,9 +88,9 @@ static bool hash_of_file(const struct dataset_choice *d, char out[HASH_HEX], str
 
 char *dataset_provenance(const struct dataset_choice *d, struct err *e) {
     char file[HASH_HEX];
-    if (!d->dataset->file_sha256)
+    if (!d->dataset->source)
         return must_strdup(d->json);
-    if (!d->dataset->file_sha256(d->param, file, e))
+    if (!problems_sha256(d->dataset->source, d->param, file, e))
         return NULL;
     struct json_out o = {0};
     json_open(&o, '{');
@@ -79,16 +101,13 @@ char *dataset_provenance(const struct dataset_choice *d, struct err *e) {
 }
 
 bool dataset_sha256(const struct dataset_choice *d, char out[HASH_HEX], struct err *e) {
-    if (d->dataset->file_sha256)
+    if (d->dataset->source)
         return hash_of_file(d, out, e);
-    int64_t count = d->dataset->count(d->param, e);
-    if (count < 0)
-        return false;
     struct json_out o = {0};
     json_open(&o, '[');
     json_put_text(&o, d->json);
     bool ok = true;
-    for (int64_t i = 0; ok && i < count && i < FINGERPRINT_PROBLEMS; i++) {
+    for (int64_t i = 0; ok && i < FINGERPRINT_PROBLEMS; i++) {
         struct problem problem = {0};
         ok = d->dataset->get(d->param, i, &problem, e);
         if (ok) {

@@ -29,22 +29,20 @@ struct problem {
 };
 void problem_free(struct problem *problem); /* zeroes it */
 
+struct problem_source;
+
 struct dataset {
     const char *name, *summary;
     const struct option *options;
     size_t param_size;
-    /* Fills problem number i (0-based). Deterministic: the same options and i give the same bytes
-     * anywhere. */
+    /* A generator fills problem number i (0-based), of any number of them. Deterministic: the same
+     * options and i give the same bytes anywhere. NULL for a dataset that is a file. */
     bool (*get)(const void *param, int64_t i, struct problem *out, struct err *e);
-    /* How many there are; INT64_MAX for a generator; -1 on error. */
-    int64_t (*count)(const void *param, struct err *e);
+    /* A dataset that is a file (problems.h): its param is a struct problem_param. Neither spelling
+     * nor hash contains the option "path". NULL for a generator. */
+    const struct problem_source *source;
     /* "chain": the whole extraction chain decides; "box": only a boxed answer does. */
     const char *metric;
-    /* What of an answer field of its files is gold, malloc'd; NULL: all of it. */
-    char *(*gold)(const char *answer);
-    /* SHA-256 of the file it is read from; NULL for a generator. Where problems are read from a
-     * file, its path is option "path", which neither the spelling nor the hash contains. */
-    bool (*file_sha256)(const void *param, char out[HASH_HEX], struct err *e);
 };
 
 /* All datasets, in name order, NULL-ended. Generated from the folder by the build. */
@@ -62,6 +60,17 @@ struct dataset_choice {
 /* "lemmas:steps=24,seed=3" -> choice. Errors (EXIT_USAGE) name the dataset, the key and what was
  * expected; nothing has to be freed then. */
 bool dataset_parse(const char *text, struct dataset_choice *out, struct err *e);
+
+/* How many problems there are: INT64_MAX of a generator, -1 on error. */
+int64_t dataset_count(const struct dataset_choice *choice, struct err *e);
+
+/* Problem number i (0-based); free it with problem_free. */
+bool dataset_get(const struct dataset_choice *choice, int64_t i, struct problem *out,
+                 struct err *e);
+
+/* What of an answer field of the dataset's files is gold; a text without such a part is gold as it
+ * is. malloc'd. */
+char *dataset_gold(const struct dataset *dataset, const char *answer);
 
 /* SHA-256 over a dataset's options and its file, or its generator's first problems: changes when
  * any of them does. */

@@ -336,17 +336,11 @@ static bool lemmas_get(const void *param, int64_t i, struct problem *out, struct
     return true;
 }
 
-static int64_t lemmas_count(const void *param, struct err *e) {
-    (void)param, (void)e;
-    return INT64_MAX;
-}
-
 const struct dataset dataset_lemmas = {
     .name = "lemmas",
     .summary = "generated stories whose reasoning, milestones and re-uses are known",
     .options = options,
     .param_size = sizeof(struct lemmas_param),
     .get = lemmas_get,
-    .count = lemmas_count,
     .metric = "chain",
 };

@@ -3,11 +3,6 @@
  * "solution", "answer", "subject", "level", "unique_id"}. */
 #include "datasets/problems.h"
 
-struct math500_param {
-    char path[OPTION_STRING_ROOM];
-    int variant;
-};
-
 // clang-format off
 static const struct prompt_variant variants[] = {
     {"", PROMPT_BOXED},
@@ -16,47 +11,32 @@ static const struct prompt_variant variants[] = {
     {"", ""},
 };
 static const struct option options[] = {
-    {"path", OPTION_STRING, offsetof(struct math500_param, path), 0, 0, 0, NULL,
-     "file of problems (default: math500/test.jsonl in $RAAS_DATA, or in datasets-data)"},
-    {"variant", OPTION_CHOICE, offsetof(struct math500_param, variant), 0, 0, 0,
-     "boxed|paper|minerva|bare",
-     "the prompt: Qwen's and DeepSeek's, RaaS's, that of Minerva and lm-evaluation-harness, the question"},
+    PROBLEM_PATH_ROW("math500/test.jsonl"),
+    PROBLEM_VARIANT_ROW("boxed|paper|minerva|bare", "Qwen's and DeepSeek's, RaaS's, that of Minerva and lm-evaluation-harness, the question"),
     OPTION_END,
 };
 // clang-format on
 
-static const char *const known[] = {
-    /* without unique_id */
-    "34943b1a3660c7dc63c7bc89b5ecefc0ffdeeee32501c2ad161cdec34d7a4b4c",
-    NULL,
+static const struct problem_file file = {
+    .name = "math500/test.jsonl",
+    .fetch = "math500",
+    .url = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl",
+    .note = "problems of third parties; MATH itself was taken down from where it was published",
+    /* the same problems without unique_id */
+    .other_sha256 = "34943b1a3660c7dc63c7bc89b5ecefc0ffdeeee32501c2ad161cdec34d7a4b4c",
 };
 static const struct problem_fields fields = {.question = {"problem", "question"},
                                              .answer = {"answer"},
                                              .solution = {"solution"},
                                              .id = {"unique_id", "id"}};
-static const struct problem_file file = {"math500", "math500/test.jsonl", known, &fields, NULL,
-                                         NULL};
-
-static bool get(const void *param, int64_t i, struct problem *out, struct err *e) {
-    const struct math500_param *p = param;
-    return problems_get(&file, p->path, &variants[p->variant], i, out, e);
-}
-
-static int64_t count(const void *param, struct err *e) {
-    return problems_count(&file, ((const struct math500_param *)param)->path, e);
-}
-
-static bool sha256(const void *param, char out[HASH_HEX], struct err *e) {
-    return problems_sha256(&file, ((const struct math500_param *)param)->path, out, e);
-}
+static const struct problem_source source = {
+    .dataset = "math500", .files = &file, .variants = variants, .fields = &fields};
 
 const struct dataset dataset_math500 = {
     .name = "math500",
     .summary = "competition problems of the MATH test split, 500 of them; read from a file",
     .options = options,
-    .param_size = sizeof(struct math500_param),
-    .get = get,
-    .count = count,
+    .param_size = sizeof(struct problem_param),
+    .source = &source,
     .metric = "box",
-    .file_sha256 = sha256,
 };

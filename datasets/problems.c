@@ -11,7 +11,6 @@
 #include "base/json.h"
 #include "base/log.h"
 
-#define DATA_FOLDER "datasets-data"
 enum { LARGEST = 256 << 20, LONGEST_LINE = 1 << 20 };
 
 struct entry {
@@ -22,7 +21,7 @@ struct entry {
 
 /* A file that was read; kept until the process ends. */
 struct loaded {
-    const struct problem_file *file;
+    const struct problem_source *source;
     char *path;
     char sha256[HASH_HEX];
     struct entry *entries;
@@ -74,33 +73,32 @@ static bool take_field(const struct json *line, const char *const names[FIELD_NA
 }
 
 /* "test/algebra/1.json" as an id: only characters that file names and keys can hold. */
-static void make_id(const struct problem_file *file, const char *said, size_t number,
-                    char out[64]) {
+static void make_id(const char *dataset, const char *said, size_t number, char out[64]) {
     if (!said) {
-        snprintf(out, 64, "%s-%zu", file->dataset, number);
+        snprintf(out, 64, "%s-%zu", dataset, number);
         return;
     }
-    int n = snprintf(out, 64, "%s-%s", file->dataset, said);
+    int n = snprintf(out, 64, "%s-%s", dataset, said);
     for (int i = 0; i < n && i < 63; i++)
         if (!isalnum((unsigned char)out[i]) && !strchr("._-", out[i]))
             out[i] = '-';
 }
 
 /* The answer field becomes gold. */
-static bool keep_gold(const struct problem_file *file, struct entry *entry, const char *place,
+static bool keep_gold(const struct problem_source *source, struct entry *entry, const char *place,
                       struct err *e) {
-    if (!file->gold)
+    if (!source->gold)
         return true;
-    char *gold = file->gold(entry->answer);
+    char *gold = source->gold(entry->answer);
     free(entry->answer);
     entry->answer = gold;
-    return gold || err_set(e, EXIT_CONTENT, "%s: %s: expected %s", place, file->fields->answer[0],
-                           file->gold_is);
+    return gold || err_set(e, EXIT_CONTENT, "%s: %s: expected %s", place, source->fields->answer[0],
+                           source->gold_is);
 }
 
 static bool take_line(struct loaded *l, const struct json *line, const char *place, size_t number,
                       struct err *e) {
-    const struct problem_fields *fields = l->file->fields;
+    const struct problem_fields *fields = l->source->fields;
     if (json_type(line) != JSON_OBJECT)
         return err_set(e, EXIT_CONTENT, "%s: expected an object", place);
     if (l->n == l->room) {
@@ -115,8 +113,8 @@ static bool take_line(struct loaded *l, const struct json *line, const char *pla
               take_field(line, fields->solution, false, place, &entry->solution, e) &&
               take_field(line, fields->id, false, place, &id, e);
     if (ok) {
-        make_id(l->file, id && *id ? id : NULL, l->n - 1, entry->id);
-        ok = keep_gold(l->file, entry, place, e);
+        make_id(l->source->dataset, id && *id ? id : NULL, l->n - 1, entry->id);
+        ok = keep_gold(l->source, entry, place, e);
     }
     free(id);
     return ok;
@@ -195,14 +193,13 @@ static void loaded_free(struct loaded *l) {
     free(l);
 }
 
-bool problems_known(const struct problem_file *file, const char *sha256) {
-    for (const char *const *known = file->known; *known; known++)
-        if (!strcmp(*known, sha256))
-            return true;
-    return false;
+static bool is_known(const struct problem_file *file, const char *sha256) {
+    return (file->sha256 && !strcmp(file->sha256, sha256)) ||
+           (file->other_sha256 && !strcmp(file->other_sha256, sha256));
 }
 
-bool problems_path(const struct problem_file *file, const char *path, char *out, size_t size) {
+/* Where the file is looked for: path, or the standard place. false where it does not fit. */
+static bool find_path(const struct problem_file *file, const char *path, char *out, size_t size) {
     const char *folder = getenv("RAAS_DATA");
     if (*path)
         return (size_t)snprintf(out, size, "%s", path) < size;
@@ -213,21 +210,22 @@ bool problems_path(const struct problem_file *file, const char *path, char *out,
     return home_find(below, out, size) || (size_t)snprintf(out, size, "%s", below) < size;
 }
 
-static struct loaded *load(const struct problem_file *file, const char *path, struct err *e) {
+static struct loaded *load(const struct problem_source *source, const struct problem_file *file,
+                           const char *path, struct err *e) {
     size_t size;
     struct err why = {0};
     char *text = file_read(path, LARGEST, &size, &why);
-    if (!text) {
-        err_set(e, why.code, "%s%s%s%s", why.text,
-                why.code == EXIT_USAGE ? "; `raas fetch dataset " : "",
-                why.code == EXIT_USAGE ? file->dataset : "",
-                why.code == EXIT_USAGE
-                    ? "` says where it is to be had, option path= takes another place"
-                    : "");
+    if (!text && why.code == EXIT_USAGE)
+        err_set(e, why.code,
+                "%s; `raas fetch dataset %s` says where it is to be had, option path= takes "
+                "another place",
+                why.text, file->fetch);
+    else if (!text)
+        *e = why;
+    if (!text)
         return NULL;
-    }
     struct loaded *l = must_zalloc(1, sizeof *l);
-    l->file = file;
+    l->source = source;
     l->path = must_strdup(path);
     hash_bytes(text, size, l->sha256);
     bool ok = read_lines(l, text, size, e);
@@ -236,50 +234,54 @@ static struct loaded *load(const struct problem_file *file, const char *path, st
         loaded_free(l);
         return NULL;
     }
-    if (!problems_known(file, l->sha256))
+    if (!is_known(file, l->sha256))
         log_warn("%s: SHA-256 %s is that of no known file of %s; results carry it", path, l->sha256,
-                 file->dataset);
+                 source->dataset);
     l->next = all_loaded;
     return all_loaded = l;
 }
 
-static const struct loaded *find(const struct problem_file *file, const char *path, struct err *e) {
+static const struct loaded *find(const struct problem_source *source,
+                                 const struct problem_param *param, struct err *e) {
+    const struct problem_file *file = &source->files[param->file];
     char where[PATH_MAX];
-    if (!problems_path(file, path, where, sizeof where)) {
-        err_set(e, EXIT_USAGE, "path of dataset %s: longer than %d bytes", file->dataset, PATH_MAX);
+    if (!find_path(file, param->path, where, sizeof where)) {
+        err_set(e, EXIT_USAGE, "path of dataset %s: longer than %d bytes", source->dataset,
+                PATH_MAX);
         return NULL;
     }
     for (struct loaded *l = all_loaded; l; l = l->next)
-        if (l->file == file && !strcmp(l->path, where))
+        if (l->source == source && !strcmp(l->path, where))
             return l;
-    return load(file, where, e);
+    return load(source, file, where, e);
 }
 
-/* --- for the datasets ------------------------------------------------------------------------- */
+/* --- for datasets ----------------------------------------------------------------------------- */
 
-int64_t problems_count(const struct problem_file *file, const char *path, struct err *e) {
-    const struct loaded *l = find(file, path, e);
+int64_t problems_count(const struct problem_source *source, const struct problem_param *param,
+                       struct err *e) {
+    const struct loaded *l = find(source, param, e);
     return l ? (int64_t)l->n : -1;
 }
 
-bool problems_sha256(const struct problem_file *file, const char *path, char out[HASH_HEX],
-                     struct err *e) {
-    const struct loaded *l = find(file, path, e);
+bool problems_sha256(const struct problem_source *source, const struct problem_param *param,
+                     char out[HASH_HEX], struct err *e) {
+    const struct loaded *l = find(source, param, e);
     if (l)
         memcpy(out, l->sha256, HASH_HEX);
     return l;
 }
 
-bool problems_get(const struct problem_file *file, const char *path,
-                  const struct prompt_variant *variant, int64_t i, struct problem *out,
-                  struct err *e) {
-    const struct loaded *l = find(file, path, e);
+bool problems_get(const struct problem_source *source, const struct problem_param *param, int64_t i,
+                  struct problem *out, struct err *e) {
+    const struct loaded *l = find(source, param, e);
     if (!l)
         return false;
     if (i < 0 || i >= (int64_t)l->n)
-        return err_set(e, EXIT_USAGE, "%s: problem %lld: expected 0 to %zu", file->dataset,
+        return err_set(e, EXIT_USAGE, "%s: problem %lld: expected 0 to %zu", source->dataset,
                        (long long)i, l->n - 1);
     const struct entry *entry = &l->entries[i];
+    const struct prompt_variant *variant = &source->variants[param->variant];
     *out = (struct problem){0};
     memcpy(out->id, entry->id, sizeof out->id);
     size_t room = strlen(variant->before) + strlen(entry->question) + strlen(variant->after) + 1;

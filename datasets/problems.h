@@ -10,6 +10,7 @@
 
 #include "datasets/dataset.h"
 
+#define DATA_FOLDER "datasets-data"
 enum { FIELD_NAMES = 4 };
 
 /* Where layouts that go round keep the same thing: the first of these keys that a line has. */
@@ -18,15 +19,26 @@ struct problem_fields {
     const char *solution[FIELD_NAMES], *id[FIELD_NAMES]; /* may be missing */
 };
 
+struct problem_file {
+    const char *name;  /* below the data folder: "gsm8k/test.jsonl" */
+    const char *fetch; /* what `raas fetch dataset` calls it: "aime:years=2025" */
+    const char *url;   /* where it is to be had as JSON lines; NULL: nowhere */
+    const char *note;  /* its license, and what to know */
+    /* SHA-256 of what the url gives (NULL: not known), and of another file that is known to be
+     * whole. */
+    const char *sha256, *other_sha256;
+};
+
 /* A prompt of the literature, around the question. */
 struct prompt_variant {
     const char *before, *after;
 };
 
-struct problem_file {
-    const char *dataset;      /* begins the ids of its problems */
-    const char *name;         /* below the data folder: "gsm8k/test.jsonl" */
-    const char *const *known; /* SHA-256 of files that are known to be whole; NULL-ended */
+/* A dataset that is a file, or one of several. */
+struct problem_source {
+    const char *dataset;                   /* begins the ids of its problems */
+    const struct problem_file *files;      /* [problem_param.file] */
+    const struct prompt_variant *variants; /* [problem_param.variant] */
     const struct problem_fields *fields;
     /* Gold of an answer field, malloc'd; NULL where the field has none (an error). No function: all
      * of the field. */
@@ -34,19 +46,29 @@ struct problem_file {
     const char *gold_is; /* for that error: "a final answer behind ####" */
 };
 
-/* path "": the standard place. All return false, -1 on error: EXIT_USAGE where there is no such
- * file, EXIT_CONTENT for what is in it. */
-int64_t problems_count(const struct problem_file *file, const char *path, struct err *e);
-bool problems_get(const struct problem_file *file, const char *path,
-                  const struct prompt_variant *variant, int64_t i, struct problem *out,
-                  struct err *e);
-bool problems_sha256(const struct problem_file *file, const char *path, char out[HASH_HEX],
-                     struct err *e);
+/* The options of such a dataset. */
+struct problem_param {
+    char path[OPTION_STRING_ROOM]; /* "": the standard place */
+    int file, variant;             /* of the source's */
+};
+// clang-format off
+#define PROBLEM_PATH_ROW(standard)                                                                 \
+    {"path", OPTION_STRING, offsetof(struct problem_param, path), 0, 0, 0, NULL,                   \
+     "file of problems (default: " standard " in $RAAS_DATA, or in " DATA_FOLDER ")"}
+#define PROBLEM_VARIANT_ROW(names, what)                                                           \
+    {"variant", OPTION_CHOICE, offsetof(struct problem_param, variant), 0, 0, 0, names,            \
+     "the prompt: " what}
+// clang-format on
 
-/* Whether a file with this SHA-256 is a known one. */
-bool problems_known(const struct problem_file *file, const char *sha256);
-/* Where the file is looked for: path, or the standard place. false where it does not fit. */
-bool problems_path(const struct problem_file *file, const char *path, char *out, size_t size);
+/* How many problems the file has; -1, false: EXIT_USAGE where there is no such file, EXIT_CONTENT
+ * for what is in it. */
+int64_t problems_count(const struct problem_source *source, const struct problem_param *param,
+                       struct err *e);
+/* Problem i, from 0; free it with problem_free. */
+bool problems_get(const struct problem_source *source, const struct problem_param *param, int64_t i,
+                  struct problem *out, struct err *e);
+bool problems_sha256(const struct problem_source *source, const struct problem_param *param,
+                     char out[HASH_HEX], struct err *e);
 
 /* What the literature puts around a question. */
 #define PROMPT_BOXED "\nPlease reason step by step, and put your final answer within \\boxed{}."

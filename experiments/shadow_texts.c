@@ -71,14 +71,14 @@ static bool add_gold(struct shadow_texts *t, const struct dataset_choice *from,
 
 bool shadow_texts_gold(struct shadow_texts *t, const struct dataset_choice *from, int64_t limit,
                        struct err *e) {
-    int64_t n = from->dataset->count(from->param, e);
+    int64_t n = dataset_count(from, e);
     if (n < 0)
         return false;
     if (n == INT64_MAX && !limit)
         return err_set(e, EXIT_USAGE, "%s has no end: expected --n", from->name);
     for (int64_t i = 0; i < n && (!limit || i < limit); i++) {
         struct problem p = {0};
-        bool ok = from->dataset->get(from->param, i, &p, e) && add_gold(t, from, &p, e);
+        bool ok = dataset_get(from, i, &p, e) && add_gold(t, from, &p, e);
         problem_free(&p);
         if (!ok)
             return false;
@@ -103,7 +103,7 @@ static bool read_prompt(const struct shadow_texts *t, const struct json *line,
         return err_set(e, EXIT_CONTENT,
                        "expected \"prompt\", \"prompt_ids\" or (with --dataset) \"index\"");
     struct problem p = {0};
-    bool ok = from->dataset->get(from->param, index, &p, e) && encode(t, p.prompt, out, e);
+    bool ok = dataset_get(from, index, &p, e) && encode(t, p.prompt, out, e);
     problem_free(&p);
     return ok;
 }

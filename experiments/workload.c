@@ -37,7 +37,7 @@ static int64_t longest_max_new(const struct experiment *x, int dataset) {
 static bool read_set(struct workload *w, int index, int64_t limit, struct err *e) {
     const struct dataset_choice *d = &w->experiment->datasets[index];
     struct sample_set *set = &w->sets[index];
-    int64_t n = w->experiment->n, count = d->dataset->count(d->param, e);
+    int64_t n = w->experiment->n, count = dataset_count(d, e);
     if (count < 0 || !dataset_sha256(d, set->sha256, e))
         return err_in(e, "dataset %s", d->name);
     if (limit && limit < n)
@@ -48,8 +48,8 @@ static bool read_set(struct workload *w, int index, int64_t limit, struct err *e
     int64_t max_new = longest_max_new(w->experiment, index);
     for (int64_t i = 0; i < n; i++) {
         struct sample *s = &set->samples[set->n++];
-        if (!d->dataset->get(d->param, i, &s->problem, e) ||
-            !encode_prompt(w, &s->problem, &s->prompt, e) || !check_length(w, s, max_new, e))
+        if (!dataset_get(d, i, &s->problem, e) || !encode_prompt(w, &s->problem, &s->prompt, e) ||
+            !check_length(w, s, max_new, e))
             return err_in(e, "dataset %s", d->name);
         if ((int64_t)s->prompt.count + max_new > w->max_total)
             w->max_total = (int)((int64_t)s->prompt.count + max_new);

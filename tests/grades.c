@@ -57,7 +57,7 @@ struct golds grades_golds(const char *name) {
     snprintf(spec, sizeof spec, "%s:path=%s/%s/test.jsonl", name,
              folder("RAAS_DATA", "../shared/datasets"), strcmp(name, "aime") ? name : "aime24");
     assert_true(dataset_parse(spec, &choice, &e));
-    int64_t count = choice.dataset->count(choice.param, &e);
+    int64_t count = dataset_count(&choice, &e);
     if (count < 0 && e.code == EXIT_USAGE) {
         printf("skipped: no file of %s: %s\n", name, e.text);
         free(choice.param);
@@ -68,7 +68,7 @@ struct golds grades_golds(const char *name) {
     golds.gold = calloc((size_t)n + 1, sizeof *golds.gold);
     for (; golds.n < n; golds.n++) {
         struct problem problem = {0};
-        assert_true(choice.dataset->get(choice.param, golds.n, &problem, &e));
+        assert_true(dataset_get(&choice, golds.n, &problem, &e));
         golds.gold[golds.n] = strdup(problem.answer);
         problem_free(&problem);
     }

@@ -139,7 +139,14 @@ static void test_cli_fetch_prints_the_command(void **state) {
                                     "here/gsm8k/test.jsonl' 'https://"));
     assert_non_null(strstr(cli.out, "sha256sum --check"));
     cli_free(&cli);
-    CLI_FAILS(2, "expected one of: gsm8k", "fetch", "dataset", "no");
+    cli_run(&cli, NULL, "fetch", "dataset", "aime:years=2025", "--print", "--out", "d", NULL);
+    assert_int_equal(cli.code, 0);
+    assert_non_null(strstr(cli.out, "'d/aime25/test.jsonl'"));
+    cli_free(&cli);
+    CLI_FAILS(2, "expected one of: aime", "fetch", "dataset", "no");
+    CLI_FAILS(2, "lemmas is generated", "fetch", "dataset", "lemmas");
+    CLI_FAILS(2, "no place is known", "fetch", "dataset", "aime:years=1983-2024");
+    CLI_FAILS(2, "expected one of: qwen2.5", "fetch", "model", "no");
     CLI_FAILS(2, "expected dataset or model", "fetch", "thing", "no");
     CLI_FAILS(2, "expected dataset or model", "fetch", "dataset");
 }

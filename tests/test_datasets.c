@@ -37,7 +37,7 @@ static void expect_problem(const struct dataset_choice *d, int64_t i, const char
                            const char *prompt, const char *answer) {
     struct problem p = {0};
     struct err e = {0};
-    if (!d->dataset->get(d->param, i, &p, &e))
+    if (!dataset_get(d, i, &p, &e))
         fail_msg("%s", e.text);
     assert_string_equal(p.id, id);
     assert_string_equal(p.prompt, prompt);
@@ -52,7 +52,7 @@ static void test_datasets_read_gsm8k(void **state) {
                                "{\"question\": \"4?\", \"answer\": \"#### 3 #### 4\"}";
     struct dataset_choice d = with_file(*state, "gsm8k", "g1", text, sizeof text - 1);
     struct err e = {0};
-    assert_int_equal(d.dataset->count(d.param, &e), 2);
+    assert_int_equal(dataset_count(&d, &e), 2);
     expect_problem(&d, 0, "gsm8k-0", "2+3?" BOXED, "1,005");
     expect_problem(&d, 1, "gsm8k-1", "4?" BOXED, "4");
     free(d.param);
@@ -161,7 +161,7 @@ static void test_datasets_tell_faults_with_their_line(void **state) {
         snprintf(name, sizeof name, "fault-%zu", i);
         size_t size = faults[i].size ? faults[i].size : strlen(faults[i].text);
         struct dataset_choice d = with_file(*state, "gsm8k", name, faults[i].text, size);
-        assert_int_equal(d.dataset->count(d.param, &e), -1);
+        assert_int_equal(dataset_count(&d, &e), -1);
         if (e.code != EXIT_CONTENT || !strstr(e.text, faults[i].words) || !strstr(e.text, name))
             fail_msg("fault %zu: code %d: %s", i, e.code, e.text);
         free(d.param);
@@ -174,7 +174,7 @@ static void test_datasets_tell_a_long_line(void **state) {
     memset(text, 'a', size);
     struct dataset_choice d = with_file(*state, "gsm8k", "long", text, size);
     struct err e = {0};
-    assert_int_equal(d.dataset->count(d.param, &e), -1);
+    assert_int_equal(dataset_count(&d, &e), -1);
     assert_int_equal(e.code, EXIT_CONTENT);
     assert_non_null(strstr(e.text, "line 1: expected at most"));
     free(d.param);
@@ -186,7 +186,7 @@ static void test_datasets_say_where_a_file_is_to_be_had(void **state) {
     struct dataset_choice d = choose("math500:path=/nowhere/at/all.jsonl");
     struct err e = {0};
     char hash[HASH_HEX];
-    assert_int_equal(d.dataset->count(d.param, &e), -1);
+    assert_int_equal(dataset_count(&d, &e), -1);
     assert_int_equal(e.code, EXIT_USAGE);
     assert_non_null(strstr(e.text, "raas fetch dataset math500"));
     e = (struct err){0};
