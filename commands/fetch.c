@@ -1,4 +1,4 @@
-/* raas fetch: data sets and models by name, downloaded where the build can, else the command that
+/* raas fetch: datasets and models by name, downloaded where the build can, else the command that
  * does it. Nothing of them is shipped. */
 #include <limits.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static const struct option options[] = {
 
 static const char usage[] = "raas fetch dataset|model NAME [--out DIR] [--print]";
 static const char about[] =
-    "Downloads a data set (gsm8k, math500, aime, aime:years=2025) or a model by name and checks "
+    "Downloads a dataset (gsm8k, math500, aime, aime:years=2025) or a model by name and checks "
     "its\n"
     "SHA-256 where that is known. A build without libcurl (make CURL=1 is one with it) prints the\n"
     "command that does the same.";
@@ -166,6 +166,6 @@ static int run(int argc, char **argv, struct err *e) {
 const struct command command_fetch = {
     .name = "fetch",
     .usage = usage,
-    .summary = "data sets and models by name",
+    .summary = "datasets and models by name",
     .run = run,
 };

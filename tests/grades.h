@@ -1,4 +1,4 @@
-/* What tests of the grader share: tables of pairs, gold of the data sets, answers of a real model.
+/* What tests of the grader share: tables of pairs, gold of the datasets, answers of a real model.
  * What is absent gives one printed line, and skips the test. */
 #pragma once
 
@@ -21,7 +21,7 @@ void golds_free(struct golds *golds);
 
 struct answers { /* of Qwen2.5-Coder-1.5B-Instruct, from $RAAS_ANSWERS or ../shared/answers */
     char **text;
-    int *index; /* line of the data set */
+    int *index; /* line of the dataset */
     int *mv;    /* verdict of math-verify 0.9.0 */
     int n;
 };

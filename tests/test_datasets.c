@@ -1,4 +1,4 @@
-/* Data sets that are files: fields of the layouts that go round, prompts, identity, and how each
+/* Datasets that are files: fields of the layouts that go round, prompts, identity, and how each
  * fault is told. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@ static struct dataset_choice choose(const char *spec) {
     return choice;
 }
 
-/* The data set with a file of the scratch folder; each file has a name of its own, since a file is
+/* The dataset with a file of the scratch folder; each file has a name of its own, since a file is
  * read once. */
 static struct dataset_choice with_file(const struct folder *f, const char *spec, const char *name,
                                        const void *data, size_t size) {

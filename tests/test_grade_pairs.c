@@ -1,4 +1,4 @@
-/* Profile strict on pairs whose verdict was thought through by hand, on gold of the data sets and
+/* Profile strict on pairs whose verdict was thought through by hand, on gold of the datasets and
  * its neighbours, and on hostile ones. */
 #include <setjmp.h>
 #include <stdarg.h>
