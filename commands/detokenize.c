@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "commands/lines.h"
 #include "commands/tokenizing.h"
 
 struct detokenize {
@@ -29,10 +30,11 @@ static const char about[] =
     "id that stands for nothing, more than 16 MiB) gives {\"error\": ...} in its place, and exit\n"
     "code 4 at the end.";
 
-static bool put_text(const struct tokenizer *tokenizer, const struct detokenize *o,
-                     const struct id_list *ids, struct json_out *out, struct err *e) {
+static bool put_text(const struct detokenize *o, const struct id_list *ids, struct json_out *out,
+                     struct err *e) {
     size_t size;
-    char *text = tokenizer_decode(tokenizer, ids->ids, ids->count, o->skip_special, &size, e);
+    char *text =
+        tokenizer_decode(o->common.loaded, ids->ids, ids->count, o->skip_special, &size, e);
     if (!text)
         return false;
     json_open(out, '{');
@@ -43,11 +45,10 @@ static bool put_text(const struct tokenizer *tokenizer, const struct detokenize 
     return true;
 }
 
-static bool answer(const struct tokenizer *tokenizer, const void *options,
-                   const struct json *request, struct json_out *out, struct err *e) {
+static bool answer(const void *options, const struct json *request, struct json_out *out,
+                   struct err *e) {
     struct id_list ids = {0};
-    bool ok = id_list_read(&ids, json_get(request, "ids"), e) &&
-              put_text(tokenizer, options, &ids, out, e);
+    bool ok = id_list_read(&ids, json_get(request, "ids"), e) && put_text(options, &ids, out, e);
     id_list_free(&ids);
     return ok;
 }
@@ -82,16 +83,16 @@ static int run(int argc, char **argv, struct err *e) {
         id_list_free(&ids);
         return e->code;
     }
-    struct tokenizer *tokenizer = tokenizing_load(&o.common, e);
+    bool loaded = tokenizing_load(&o.common, e);
     int code = EXIT_OK;
     struct json_out out = {0};
-    if (tokenizer && o.common.jsonl)
-        code = tokenizing_lines(tokenizer, &o, answer, o.common.jsonl, e);
-    else if (tokenizer && put_text(tokenizer, &o, &ids, &out, e))
-        tokenizing_print(&out);
-    else if (tokenizer)
+    if (loaded && o.common.jsonl)
+        code = lines_answer(answer, &o, o.common.jsonl, e);
+    else if (loaded && put_text(&o, &ids, &out, e))
+        lines_print(&out);
+    else if (loaded)
         e->code = EXIT_USAGE; /* these ids were the command line's */
-    tokenizer_free(tokenizer);
+    tokenizer_free(o.common.loaded);
     id_list_free(&ids);
     return e->code ? e->code : code;
 }

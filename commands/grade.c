@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "analysis/results.h"
-#include "base/jsonl.h"
 #include "commands/command.h"
 #include "commands/common.h"
+#include "commands/lines.h"
 #include "datasets/dataset.h"
 #include "datasets/grade.h"
 #include "experiments/regrade.h"
@@ -82,8 +82,9 @@ static bool find_dataset(const struct json *line, const char *standard, const st
     return *out || err_set(e, EXIT_CONTENT, "unknown dataset '%s'", name);
 }
 
-static bool grade_line(const struct grade_param *param, const struct json *line, struct json_out *o,
+static bool grade_line(const void *context, const struct json *line, struct json_out *o,
                        struct err *e) {
+    const struct grade_param *param = context;
     const char *output;
     size_t size;
     const struct dataset *dataset;
@@ -102,45 +103,6 @@ static bool grade_line(const struct grade_param *param, const struct json *line,
     json_add_bool(o, "boxed", grade.boxed);
     json_close(o, '}');
     return true;
-}
-
-/* One line; whether it was graded. */
-static bool print_line(const struct grade_param *param, const struct jsonl *lines,
-                       const struct json_doc *doc, struct err *e) {
-    struct json_out o = {0};
-    bool ok = doc && grade_line(param, json_root(doc), &o, e);
-    if (!ok) {
-        if (doc)
-            err_in(e, "line %zu of %s", lines->number, lines->path);
-        o.size = 0, o.comma = false;
-        json_open(&o, '{');
-        json_add_text(&o, "error", e->text);
-        json_close(&o, '}');
-    }
-    puts(o.text);
-    free(o.text);
-    return ok;
-}
-
-static int grade_lines(const struct grade_param *param, struct err *e) {
-    struct jsonl lines;
-    if (!jsonl_open(&lines, param->jsonl, e))
-        return e->code;
-    int code = EXIT_OK;
-    for (;;) {
-        struct err line = {0};
-        struct json_doc *doc;
-        if (!jsonl_next(&lines, &doc, &line)) {
-            if (line.code)
-                *e = line;
-            break;
-        }
-        if (!print_line(param, &lines, doc, &line))
-            code = EXIT_PARTIAL;
-        json_free(doc);
-    }
-    jsonl_close(&lines);
-    return e->code ? e->code : code;
 }
 
 /* --- stored answers --------------------------------------------------------------------------- */
@@ -172,7 +134,7 @@ static int run(int argc, char **argv, struct err *e) {
         return err_set(e, EXIT_USAGE,
                        "--jsonl grades a file: it takes no --run, --db, --json or --disagreements"),
                e->code;
-    return param.jsonl ? grade_lines(&param, e) : grade_stored(&param, e);
+    return param.jsonl ? lines_answer(grade_line, &param, param.jsonl, e) : grade_stored(&param, e);
 }
 
 const struct command command_grade = {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "commands/lines.h"
 #include "commands/tokenizing.h"
 
 struct tokenize {
@@ -28,10 +29,10 @@ static const char about[] =
     "in its place, and exit code 4 at the end. Write -- in front of a TEXT that begins with a "
     "dash.";
 
-static bool put_ids(const struct tokenizer *tokenizer, const struct tokenize *o, const char *text,
-                    size_t size, struct json_out *out, struct err *e) {
+static bool put_ids(const struct tokenize *o, const char *text, size_t size, struct json_out *out,
+                    struct err *e) {
     struct id_list ids = {0};
-    bool ok = tokenizer_encode(tokenizer, text, size, !o->no_special, &ids, e);
+    bool ok = tokenizer_encode(o->common.loaded, text, size, !o->no_special, &ids, e);
     if (ok) {
         json_open(out, '{');
         json_name(out, "ids");
@@ -42,14 +43,14 @@ static bool put_ids(const struct tokenizer *tokenizer, const struct tokenize *o,
     return ok;
 }
 
-static bool answer(const struct tokenizer *tokenizer, const void *options,
-                   const struct json *request, struct json_out *out, struct err *e) {
+static bool answer(const void *options, const struct json *request, struct json_out *out,
+                   struct err *e) {
     const struct json *value = json_get(request, "text");
     size_t size;
     const char *text = value ? json_bytes(value, &size) : NULL;
     if (!text)
         return err_set(e, EXIT_CONTENT, "expected {\"text\": a string}");
-    return put_ids(tokenizer, options, text, size, out, e);
+    return put_ids(options, text, size, out, e);
 }
 
 static int run(int argc, char **argv, struct err *e) {
@@ -62,16 +63,15 @@ static int run(int argc, char **argv, struct err *e) {
         err_set(e, EXIT_USAGE, "raas tokenize: expected one TEXT (in quotes) or --jsonl FILE");
         return e->code;
     }
-    struct tokenizer *tokenizer = tokenizing_load(&o.common, e);
-    if (!tokenizer)
+    if (!tokenizing_load(&o.common, e))
         return e->code;
     int code = EXIT_OK;
     struct json_out out = {0};
     if (o.common.jsonl)
-        code = tokenizing_lines(tokenizer, &o, answer, o.common.jsonl, e);
-    else if (put_ids(tokenizer, &o, argv[0], strlen(argv[0]), &out, e))
-        tokenizing_print(&out);
-    tokenizer_free(tokenizer);
+        code = lines_answer(answer, &o, o.common.jsonl, e);
+    else if (put_ids(&o, argv[0], strlen(argv[0]), &out, e))
+        lines_print(&out);
+    tokenizer_free(o.common.loaded);
     return e->code ? e->code : code;
 }
 

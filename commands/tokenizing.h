@@ -1,13 +1,13 @@
 /* What tokenize and detokenize share. */
 #pragma once
 
-#include "base/json.h"
 #include "base/option.h"
 #include "engine/tokenizer.h"
 
 struct tokenizing {
     const char *tokenizer, *model, *jsonl; /* NULL where not given */
     bool json;
+    struct tokenizer *loaded; /* by tokenizing_load */
 };
 
 /* Rows for a parameter struct `type` with a field `struct tokenizing common`. */
@@ -23,18 +23,5 @@ struct tokenizing {
      "changes nothing: the output is JSON in any case"}
 // clang-format on
 
-/* The tokenizer asked for; NULL on error. Free with tokenizer_free. */
-struct tokenizer *tokenizing_load(const struct tokenizing *common, struct err *e);
-
-/* Writes the answer to one request to `out` (empty before). false: `e` says what is wrong with the
- * request. */
-typedef bool tokenizing_fn(const struct tokenizer *tokenizer, const void *options,
-                           const struct json *request, struct json_out *out, struct err *e);
-
-/* Answers each line of a JSONL file by a line on stdout, {"error": text} in place of one that
- * fails. Returns the exit code: EXIT_PARTIAL if one did. */
-int tokenizing_lines(const struct tokenizer *tokenizer, const void *options, tokenizing_fn *answer,
-                     const char *path, struct err *e);
-
-/* Prints the text as a line and frees it. */
-void tokenizing_print(struct json_out *out);
+/* Loads the tokenizer asked for; false on error. Free common->loaded with tokenizer_free. */
+bool tokenizing_load(struct tokenizing *common, struct err *e);
