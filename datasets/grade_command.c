@@ -1,4 +1,4 @@
-/* The parser's third file: functions, and commands with their arguments. */
+/* The parser: functions, and commands with their arguments. */
 #include <string.h>
 
 #include "datasets/grade_parse.h"

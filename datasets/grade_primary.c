@@ -1,4 +1,4 @@
-/* The parser's other half: numbers, names, groups, and commands with their arguments. */
+/* The parser: what has its own beginning and end, as numbers, names and groups. */
 #include <ctype.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* The parser's fourth file: words, as answers, as units, or as letters that are factors. */
+/* The parser: words, as answers, as units, or as letters that are factors. */
 #include <string.h>
 
 #include "datasets/grade_parse.h"

@@ -326,26 +326,19 @@ static bool is_file(const char *path, struct stat *s) {
     return stat(path, s) == 0 && S_ISREG(s->st_mode);
 }
 
-static bool read_config(const char *path, struct config *c, struct err *e) {
-    struct json_doc *doc = json_read(path, MAX_CONFIG_BYTES, e);
-    if (!doc)
-        return false;
-    struct source s = {json_root(doc), path, "", e};
-    bool ok = json_type(s.object) == JSON_OBJECT
-                  ? read_architecture(&s, c) && read_sizes(&s, c) && check_variants(&s, c) &&
-                        read_rope(&s, c) && read_window(&s, c) && read_special(&s, c)
-                  : err_set(e, EXIT_CONTENT, "%s: expected a JSON object", path);
-    json_free(doc);
-    return ok;
+static bool read_config(const struct source *s, struct config *c) {
+    return read_architecture(s, c) && read_sizes(s, c) && check_variants(s, c) && read_rope(s, c) &&
+           read_window(s, c) && read_special(s, c);
 }
 
-static bool read_generation(const char *path, struct config *c, struct err *e) {
+static bool read_object(const char *path, bool (*read)(const struct source *s, struct config *c),
+                        struct config *c, struct err *e) {
     struct json_doc *doc = json_read(path, MAX_CONFIG_BYTES, e);
     if (!doc)
         return false;
     struct source s = {json_root(doc), path, "", e};
     bool ok = json_type(s.object) == JSON_OBJECT
-                  ? read_special(&s, c)
+                  ? read(&s, c)
                   : err_set(e, EXIT_CONTENT, "%s: expected a JSON object", path);
     json_free(doc);
     return ok;
@@ -362,10 +355,10 @@ bool config_read(const char *folder, struct config *out, struct err *e) {
     snprintf(path, sizeof path, "%s/config.json", folder);
     if (!is_file(path, &s))
         return err_set(e, EXIT_CONTENT, "%s: expected a model folder with config.json", folder);
-    if (!read_config(path, out, e))
+    if (!read_object(path, read_config, out, e))
         return false;
     snprintf(path, sizeof path, "%s/generation_config.json", folder);
-    return !is_file(path, &s) || read_generation(path, out, e);
+    return !is_file(path, &s) || read_object(path, read_special, out, e);
 }
 
 void config_rope_frequencies(const struct config *c, float *inv_freq) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "engine/gguf_tokenizer.h"
+#include "engine/gguf_vocab.h"
 
 /* Several times what the largest vocabularies have; more would be work without end. */
 enum { MAX_TOKENS = 1 << 19, MAX_PART = 256, MAX_JOINS = 1 << 22 };
@@ -18,10 +18,6 @@ struct join {
     int32_t left, right;         /* ids */
     int left_width, right_width; /* in characters */
 };
-
-static int by_text(const void *a, const void *b) {
-    return gguf_compare(((const struct gguf_token *)a)->text, ((const struct gguf_token *)b)->text);
-}
 
 /* Best score first, then the longer left and right part; the rest as transformers' stable sort
  * leaves it: tokens by id, then their parts by id. */
@@ -44,12 +40,6 @@ struct joins {
     size_t count, room;
 };
 
-static const struct gguf_token *find_part(const struct gguf_vocab *v, const char *bytes,
-                                          size_t size) {
-    struct gguf_token key = {.text = {bytes, size}};
-    return bsearch(&key, v->by_text, v->count, sizeof key, by_text);
-}
-
 static int characters(const char *bytes, size_t size) {
     int n = 0;
     for (size_t i = 0; i < size; i++)
@@ -61,9 +51,9 @@ static bool add_joins(const struct gguf_vocab *v, uint64_t id, struct joins *joi
     struct gguf_text text = v->texts[id];
     for (size_t cut = utf8_width(text.bytes, text.size); cut < text.size;
          cut += utf8_width(text.bytes + cut, text.size - cut)) {
-        const struct gguf_token *left = find_part(v, text.bytes, cut);
+        const struct gguf_token *left = gguf_vocab_find(v, text.bytes, cut);
         const struct gguf_token *right =
-            left ? find_part(v, text.bytes + cut, text.size - cut) : NULL;
+            left ? gguf_vocab_find(v, text.bytes + cut, text.size - cut) : NULL;
         if (!right)
             continue;
         if (joins->count == MAX_JOINS)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "engine/gguf_vocab.h"
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -12,7 +13,7 @@
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define SPACE "\xe2\x96\x81" /* U+2581, SentencePiece's space */
 
-enum { MAX_TOKEN = 65535, MAX_SPLITS = 4, MAX_IDS = 1 << 22 };
+enum { MAX_SPLITS = 4 };
 
 /* tokenizer.ggml.pre: how text is cut before BPE. */
 static const struct pre {
@@ -42,61 +43,10 @@ struct writer {
     struct err *e;
 };
 
-int gguf_token_type(const struct gguf_vocab *v, uint64_t id) {
-    return v->types ? gguf_int_at(v->types, id) : GGUF_TOKEN_NORMAL;
-}
-
 /* --- vocabulary -------------------------------------------------------------------- */
 
-static int by_text(const void *a, const void *b) {
-    const struct gguf_token *x = a, *y = b;
-    int order = gguf_compare(x->text, y->text);
-    return order ? order : (x->id > y->id) - (x->id < y->id);
-}
-
-static bool sort_tokens(struct writer *w) {
-    struct gguf_vocab *v = &w->vocab;
-    v->by_text = must_alloc(v->count * sizeof *v->by_text);
-    for (uint64_t i = 0; i < v->count; i++)
-        v->by_text[i] = (struct gguf_token){v->texts[i], (int32_t)i};
-    qsort(v->by_text, v->count, sizeof *v->by_text, by_text);
-    for (uint64_t i = 1; i < v->count; i++) {
-        const struct gguf_token *a = &v->by_text[i - 1], *b = &v->by_text[i];
-        if (gguf_compare(a->text, b->text) == 0)
-            return err_set(w->e, EXIT_CONTENT,
-                           "%s: key 'tokenizer.ggml.tokens': ids %d and %d are both '%.*s'",
-                           w->gguf->path, a->id, b->id, gguf_shown(a->text), a->text.bytes);
-    }
-    return true;
-}
-
-static bool read_tokens(struct writer *w) {
-    static const char tokens[] = "tokenizer.ggml.tokens", types[] = "tokenizer.ggml.token_type",
-                      scores[] = "tokenizer.ggml.scores";
-    const struct gguf *g = w->gguf;
-    struct gguf_vocab *v = &w->vocab;
-    const struct gguf_pair *list = gguf_array(g, tokens, GGUF_STRING);
-    v->types = gguf_array(g, types, GGUF_I32);
-    v->scores = gguf_array(g, scores, GGUF_F32);
-    if (!list || !list->count || list->count > MAX_IDS)
-        return gguf_wrong(g, tokens, "1 to 4194304 texts", w->e);
-    v->count = list->count;
-    if (gguf_find(g, types) && (!v->types || v->types->count != v->count))
-        return gguf_wrong(g, types, "as many I32 as there are tokens", w->e);
-    if (!w->pre && (!v->scores || v->scores->count != v->count))
-        return gguf_wrong(g, scores, "as many F32 as there are tokens", w->e);
-    v->texts = must_alloc(v->count * sizeof *v->texts);
-    const uint8_t *at = list->data;
-    for (uint64_t i = 0; i < v->count; i++) {
-        v->texts[i] = gguf_next(&at);
-        if (v->texts[i].size > MAX_TOKEN)
-            return gguf_wrong(g, tokens, "tokens of at most 65535 bytes", w->e);
-    }
-    return sort_tokens(w);
-}
-
 static void add_name(struct json_out *out, struct gguf_text text) {
-    char name[MAX_TOKEN + 1];
+    char name[GGUF_TOKEN_MAX + 1];
     memcpy(name, text.bytes, text.size);
     name[text.size] = 0;
     json_name(out, name);
@@ -316,7 +266,7 @@ static bool find_kind(struct writer *w) {
 }
 
 static bool write_all(struct writer *w) {
-    if (!find_kind(w) || !read_tokens(w))
+    if (!find_kind(w) || !gguf_vocab_read(w->gguf, !w->pre, &w->vocab, w->e))
         return false;
     json_open(&w->out, '{');
     write_added(w);
@@ -335,8 +285,7 @@ struct tokenizer *tokenizer_of_gguf(const struct gguf *gguf, struct err *e) {
     snprintf(name, sizeof name, "%.500s: tokenizer", gguf->path);
     struct tokenizer *t = write_all(&w) ? tokenizer_parse(w.out.text, w.out.size, name, e) : NULL;
     free(w.out.text);
-    free(w.vocab.texts);
-    free(w.vocab.by_text);
+    gguf_vocab_free(&w.vocab);
     return t;
 }
 

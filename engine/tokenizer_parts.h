@@ -4,8 +4,8 @@
  * (tokenizer_split.c) cuts that into pieces by regular expressions; the model (tokenizer_bpe.c,
  * tokenizer_merge.c) turns each piece into ids of the vocabulary (tokenizer_vocab.c); the
  * post-processor's template puts fixed ids around them. The decoder (tokenizer_decode.c) leads back
- * to text. A new kind of component is a new enum value (or step) here and a row in tokenizer_flow.c
- * or tokenizer_ends.c. */
+ * to text. A new kind of component is a new enum value (or step) here and a row in
+ * tokenizer_read_front.c or tokenizer_read_back.c. */
 #pragma once
 
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/tokenizer_reader.h"
+#include "engine/tokenizer_read.h"
 
 #define FILE_MAX ((size_t)256 << 20)
 
@@ -207,13 +207,13 @@ static bool read_all(struct reader *r, const struct json *root) {
         return FAIL(r, "%s: expected an object with a \"model\"", r->name);
     if (!absent(added) && json_type(added) != JSON_ARRAY)
         return FAIL(r, "%s: added_tokens: expected a list", r->name);
-    if (!read_flow(r, root) || !check_model(r, model) || !read_model(r, model, added))
+    if (!read_front(r, root) || !check_model(r, model) || !read_model(r, model, added))
         return false;
     size_t index = 0;
     for (const struct json *a = json_first(added); a; a = json_next(a), index++)
         if (!read_added_one(r, a, index))
             return false;
-    return read_ends(r, root);
+    return read_back(r, root);
 }
 
 static struct tokenizer *from_doc(struct json_doc *doc, const char *name, struct err *e) {

@@ -39,7 +39,7 @@ bool read_sequence(struct reader *r, const struct json *component, const char *p
 bool read_space(struct reader *r, const struct json *component, const char *place, char space[8],
                 enum split_prefix *prefix);
 
-/* normalizer, pre_tokenizer (tokenizer_flow.c): before the vocabulary is known. */
-bool read_flow(struct reader *r, const struct json *root);
-/* post_processor, decoder (tokenizer_ends.c): once it is. */
-bool read_ends(struct reader *r, const struct json *root);
+/* normalizer, pre_tokenizer (tokenizer_read_front.c): before the vocabulary is known. */
+bool read_front(struct reader *r, const struct json *root);
+/* post_processor, decoder (tokenizer_read_back.c): once it is. */
+bool read_back(struct reader *r, const struct json *root);

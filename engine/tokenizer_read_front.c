@@ -1,7 +1,7 @@
 /* The components of tokenizer.json in front of the model: normalizer, pre_tokenizer. */
 #include <stdio.h>
 
-#include "engine/tokenizer_reader.h"
+#include "engine/tokenizer_read.h"
 
 /* GPT-2's pattern, which ByteLevel applies when use_regex is set. */
 #define GPT2_PATTERN \
@@ -132,7 +132,7 @@ static bool read_pre_tokenizer(struct reader *r, const struct json *p) {
     return read_unsupported(r, "pre_tokenizer", type);
 }
 
-bool read_flow(struct reader *r, const struct json *root) {
+bool read_front(struct reader *r, const struct json *root) {
     const struct json *p = json_get(root, "pre_tokenizer");
     if (!read_normalizer(r, json_get(root, "normalizer")) ||
         (!absent(p) && !read_pre_tokenizer(r, p)))

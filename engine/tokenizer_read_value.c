@@ -1,4 +1,4 @@
-#include "engine/tokenizer_reader.h"
+#include "engine/tokenizer_read.h"
 
 #include "base/utf8.h"
 

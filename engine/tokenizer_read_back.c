@@ -1,5 +1,5 @@
 /* The components of tokenizer.json behind the model: post_processor, decoder. */
-#include "engine/tokenizer_reader.h"
+#include "engine/tokenizer_read.h"
 
 /* --- post-processor ------------------------------------------------------------------------ */
 
@@ -135,7 +135,7 @@ static bool read_decoder(struct reader *r, const struct json *decoder) {
     return read_unsupported(r, "decoder", type);
 }
 
-bool read_ends(struct reader *r, const struct json *root) {
+bool read_back(struct reader *r, const struct json *root) {
     const struct json *decoder = json_get(root, "decoder");
     if (absent(decoder))
         return FAIL(r, "%s: decoder: expected one", r->name);
