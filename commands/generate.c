@@ -263,7 +263,7 @@ static bool run_jobs(struct generator *g, struct err *e) {
         if (ferror(stdout))
             return err_set(e, EXIT_ENV, "stdout cannot be written");
         if (g->param->jsonl && g->n_told)
-            log_status(false, "%d of %d answered", g->n_told, g->n_jobs);
+            log_status(g->n_told == g->n_jobs, "%d of %d answered", g->n_told, g->n_jobs);
     }
     log_status_end();
     return true;
