@@ -254,13 +254,13 @@ static struct node *sets(struct parser *p) {
     struct node *node = ratio(p);
     while (node) {
         enum token_kind kind = parse_token(p)->kind;
-        if (kind != TOKEN_CUP && kind != TOKEN_CAP && kind != TOKEN_MINUS_SET)
+        if (kind != TOKEN_UNION && kind != TOKEN_INTERSECTION && kind != TOKEN_DIFFERENCE)
             break;
         p->at++;
         node = parse_pair(p,
-                          kind == TOKEN_CUP   ? NODE_UNION
-                          : kind == TOKEN_CAP ? NODE_MEET
-                                              : NODE_DIFFERENCE,
+                          kind == TOKEN_UNION          ? NODE_UNION
+                          : kind == TOKEN_INTERSECTION ? NODE_INTERSECTION
+                                                       : NODE_DIFFERENCE,
                           node, ratio(p));
     }
     return node;

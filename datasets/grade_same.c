@@ -112,7 +112,7 @@ bool shape_of(struct part part, struct shape *out) {
         out->kind = SHAPE_RELATION;
         return shape_add(out, node, part.sign, -1);
     case NODE_UNION:
-    case NODE_MEET:
+    case NODE_INTERSECTION:
     case NODE_DIFFERENCE:
     case NODE_EMPTY:
     case NODE_REALS:

@@ -45,7 +45,7 @@ bool is_real_set(const struct node *node) {
     case NODE_GROUP:
         return node->n == 2 && node->op != ':';
     case NODE_UNION:
-    case NODE_MEET:
+    case NODE_INTERSECTION:
     case NODE_DIFFERENCE:
         return is_real_set(node->first) && is_real_set(node->last);
     case NODE_RELATION:
@@ -181,7 +181,7 @@ static bool is_member(const struct line *line, const struct node *node, int plac
                (place < high || (place == high && node->close == ']'));
     case NODE_UNION:
         return is_member(line, node->first, place) || is_member(line, node->last, place);
-    case NODE_MEET:
+    case NODE_INTERSECTION:
         return is_member(line, node->first, place) && is_member(line, node->last, place);
     case NODE_DIFFERENCE:
         return is_member(line, node->first, place) && !is_member(line, node->last, place);

@@ -26,10 +26,10 @@ enum token_kind {
     TOKEN_WORD,    /* several letters, or \text{...}: text is its plain form */
     TOKEN_COMMAND, /* \frac and the like: text without the backslash */
     TOKEN_SIGN,    /* punctuation: sign */
-    TOKEN_MEMBER,  /* \in; */
-    TOKEN_CUP,     /* union, intersection, difference */
-    TOKEN_CAP,
-    TOKEN_MINUS_SET,
+    TOKEN_MEMBER,  /* \in */
+    TOKEN_UNION,   /* of sets, as the next two */
+    TOKEN_INTERSECTION,
+    TOKEN_DIFFERENCE,
     TOKEN_RELATION, /* sign: '=', '<', '>', 'l' (<=), 'g' (>=), 'n' (not equal), '~' */
     TOKEN_AND,      /* "and", "or" between answers */
     TOKEN_OR,
@@ -71,7 +71,7 @@ enum node_kind {
     NODE_MATRIX,     /* children row by row; columns: their number */
     NODE_RELATION,   /* children: its sides */
     NODE_UNION,      /* children */
-    NODE_MEET,
+    NODE_INTERSECTION,
     NODE_DIFFERENCE,
     NODE_EMPTY, /* the empty set */
     NODE_REALS,
