@@ -75,7 +75,7 @@ static bool list_architectures(struct entry_list *list, struct err *e) {
 
 static bool list_templates(struct entry_list *list, struct err *e) {
     (void)e;
-    for (const struct chat_family *f = chat_table; f->name; f++) {
+    for (const struct chat_template *f = chat_table; f->name; f++) {
         struct entry *entry = list_add(list, f->name, f->summary);
         strcpy(entry->path, "engine/chat_table.c");
         strcpy(entry->note, f->sha256[0] ? "by the model's text" : "by name only");

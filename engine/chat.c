@@ -50,7 +50,7 @@ static bool read_folder(const char *folder, char **text, struct err *e) {
     return ok;
 }
 
-bool chat_template(const struct model *model, char **text, struct err *e) {
+bool chat_text(const struct model *model, char **text, struct err *e) {
     *text = NULL;
     const struct gguf *gguf = weights_gguf(model->weights);
     if (!gguf)
@@ -63,18 +63,18 @@ bool chat_template(const struct model *model, char **text, struct err *e) {
     return true;
 }
 
-/* --- which family ---------------------------------------------------------------------------- */
+/* --- which one ---------------------------------------------------------------------------- */
 
-const struct chat_family *chat_find(const char *sha256) {
-    for (const struct chat_family *f = chat_table; f->name; f++)
+const struct chat_template *chat_find(const char *sha256) {
+    for (const struct chat_template *f = chat_table; f->name; f++)
         for (int i = 0; i < CHAT_TEXTS && f->sha256[i]; i++)
             if (!strcmp(f->sha256[i], sha256))
                 return f;
     return NULL;
 }
 
-static const struct chat_family *find_name(const char *name) {
-    const struct chat_family *f = chat_table;
+static const struct chat_template *find_name(const char *name) {
+    const struct chat_template *f = chat_table;
     while (f->name && strcmp(f->name, name) != 0)
         f++;
     return f->name ? f : NULL;
@@ -84,14 +84,14 @@ bool chat_check(const char *wanted, struct err *e) {
     if (!strcmp(wanted, "auto") || !strcmp(wanted, "none") || find_name(wanted))
         return true;
     char list[400] = "";
-    for (const struct chat_family *f = chat_table; f->name; f++)
+    for (const struct chat_template *f = chat_table; f->name; f++)
         err_list(list, sizeof list, f->name);
     return err_set(e, EXIT_USAGE, "chat template '%.60s': expected auto, none or one of %s", wanted,
                    list);
 }
 
 /* Jinja drops a newline at the end: with and without it a text is the same. */
-static const struct chat_family *find_text(const char *text, char sha256[HASH_HEX]) {
+static const struct chat_template *find_text(const char *text, char sha256[HASH_HEX]) {
     size_t n = strlen(text);
     char other[HASH_HEX], *longer = must_alloc(n + 1);
     memcpy(longer, text, n);
@@ -99,19 +99,19 @@ static const struct chat_family *find_text(const char *text, char sha256[HASH_HE
     hash_bytes(text, n, sha256);
     hash_bytes(longer, n && text[n - 1] == '\n' ? n - 1 : n + 1, other);
     free(longer);
-    const struct chat_family *family = chat_find(sha256);
-    return family ? family : chat_find(other);
+    const struct chat_template *template = chat_find(sha256);
+    return template ? template : chat_find(other);
 }
 
 static bool choose(const struct model *model, struct chat *out, struct err *e) {
     char *text;
-    if (!chat_template(model, &text, e))
+    if (!chat_text(model, &text, e))
         return false;
     if (!text)
         return true;
-    out->family = find_text(text, out->sha256);
+    out->template = find_text(text, out->sha256);
     free(text);
-    if (out->family)
+    if (out->template)
         return true;
     log_warn("%s: its chat template (SHA-256 %.12s...) is not known, prompts go in as they are; "
              "--template NAME takes one of `raas list templates`",
@@ -121,12 +121,12 @@ static bool choose(const struct model *model, struct chat *out, struct err *e) {
 }
 
 bool chat_open(const struct model *model, const char *wanted, struct chat *out, struct err *e) {
-    *out = (struct chat){.family = find_name(wanted)};
+    *out = (struct chat){.template = find_name(wanted)};
     return chat_check(wanted, e) && (strcmp(wanted, "auto") != 0 || choose(model, out, e));
 }
 
 const char *chat_name(const struct chat *chat) {
-    return chat->family ? chat->family->name : "none";
+    return chat->template ? chat->template->name : "none";
 }
 
 /* --- prompts -----------------------------------------------------------------------------------
@@ -154,14 +154,14 @@ static void trim(const char **text, size_t *size) {
     *size = (size_t)(stop - *text);
 }
 
-char *chat_render(const struct chat_family *family, const char *text, size_t *size) {
-    size_t n = strlen(family->before), m = strlen(family->behind);
-    if (family->trim)
+char *chat_render(const struct chat_template *template, const char *text, size_t *size) {
+    size_t n = strlen(template->before), m = strlen(template->after);
+    if (template->trim)
         trim(&text, size);
     char *out = must_alloc(n + *size + m + 1);
-    memcpy(out, family->before, n);
+    memcpy(out, template->before, n);
     memcpy(out + n, text, *size);
-    memcpy(out + n + *size, family->behind, m + 1);
+    memcpy(out + n + *size, template->after, m + 1);
     *size += n + m;
     return out;
 }
@@ -170,9 +170,9 @@ bool chat_encode(const struct model *model, const struct chat *chat, const char 
                  struct id_list *ids, struct err *e) {
     if (!model->tokenizer)
         return err_set(e, EXIT_CONTENT, "%s: no tokenizer, so only --ids works", model->path);
-    if (!chat->family)
+    if (!chat->template)
         return tokenizer_encode(model->tokenizer, text, size, true, ids, e);
-    char *whole = chat_render(chat->family, text, &size);
+    char *whole = chat_render(chat->template, text, &size);
     bool ok = tokenizer_encode(model->tokenizer, whole, size, false, ids, e);
     free(whole);
     return ok;

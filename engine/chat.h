@@ -8,40 +8,40 @@
 
 #define CHAT_TEXTS 3
 
-struct chat_family {
+struct chat_template {
     const char *name, *summary;
-    const char *before, *behind;    /* of the prompt; BOS tokens included */
+    const char *before, *after;     /* what stands around the prompt; BOS tokens included */
     bool trim;                      /* the prompt loses the white space around it */
     const char *sha256[CHAT_TEXTS]; /* of the texts that are known to do this; none: by name only */
 };
 
-extern const struct chat_family chat_table[]; /* ended by a NULL name */
+extern const struct chat_template chat_table[]; /* ended by a NULL name */
 
 struct chat {
-    const struct chat_family *family; /* NULL: prompts go in as they are */
-    char sha256[HASH_HEX];            /* of the model's own text, if it chose the family; else "" */
+    const struct chat_template *template; /* NULL: prompts go in as they are */
+    char sha256[HASH_HEX]; /* of the model's own text, if that chose the template; else "" */
 };
 
-/* The template that the model brings (Jinja), in any of the places that the formats know: *text is
- * malloc'd, NULL where there is none. Of several named ones it is "default". false on a file that
- * can't be read. */
-bool chat_template(const struct model *model, char **text, struct err *e);
+/* The text of the template that the model brings (Jinja), in any of the places that the formats
+ * know: *text is malloc'd, NULL where there is none. Of several named ones it is "default". false
+ * on a file that can't be read. */
+bool chat_text(const struct model *model, char **text, struct err *e);
 
-/* The family of a template text, by its SHA-256; NULL: not known. */
-const struct chat_family *chat_find(const char *sha256);
+/* The template whose text has this SHA-256; NULL: not known. */
+const struct chat_template *chat_find(const char *sha256);
 
-/* Whether `wanted` is auto, none or a family's name; else EXIT_USAGE, naming all of them. */
+/* Whether `wanted` is auto, none or a template's name; else EXIT_USAGE, naming all of them. */
 bool chat_check(const char *wanted, struct err *e);
 
-/* auto: the family of the model's template; one that is not known is said on stderr, and prompts go
- * in as they are, as they do without any. none: they do so always. NAME: that family. */
+/* auto: the model's own template; one that is not known is said on stderr, and prompts go
+ * in as they are, as they do without any. none: they do so always. NAME: that template. */
 bool chat_open(const struct model *model, const char *wanted, struct chat *out, struct err *e);
 
-/* For keys and tables: the family's name, or "none". */
+/* For keys and tables: the template's name, or "none". */
 const char *chat_name(const struct chat *chat);
 
 /* The text that a prompt becomes, malloc'd; *size is in and out. */
-char *chat_render(const struct chat_family *family, const char *text, size_t *size);
+char *chat_render(const struct chat_template *template, const char *text, size_t *size);
 
 /* Appends the ids of a prompt. With a template these are of the rendered text alone, as
  * transformers has it: the template puts the special tokens, so the tokenizer's post-processor

@@ -35,7 +35,7 @@ static void link_model(const struct folder *f) {
 static bool template_in(const struct folder *f) {
     struct err e = {0};
     char *text;
-    assert_true(chat_template(&(struct model){.path = (char *)f->path}, &text, &e));
+    assert_true(chat_text(&(struct model){.path = (char *)f->path}, &text, &e));
     assert_true(!text || strcmp(text, "{{ messages }}") == 0);
     free(text);
     return text != NULL;
@@ -56,10 +56,10 @@ static void test_chat_finds_a_template_in_either_place(void **state) {
                 "{\"name\": \"default\", \"template\": \"{{ messages }}\"}]}");
     assert_true(template_in(f));
     folder_text(f, "tokenizer_config.json", "{\"chat_template\": [1]}");
-    assert_false(chat_template(&model, &text, &list));
+    assert_false(chat_text(&model, &text, &list));
     assert_int_equal(list.code, EXIT_CONTENT);
     folder_text(f, "tokenizer_config.json", "{\"chat_template\": ");
-    assert_false(chat_template(&model, &text, &e));
+    assert_false(chat_text(&model, &text, &e));
     assert_int_equal(e.code, EXIT_CONTENT);
     folder_text(f, "chat_template.jinja", "{{ messages }}");
     assert_true(template_in(f));
@@ -95,12 +95,12 @@ static const struct json *first_prompt(const struct golden *g) {
     return json_first(json_get(json_root(g->prompts), "prompts"));
 }
 
-static const struct chat_family *golden_family(const struct golden *g) {
+static const struct chat_template *golden_template(const struct golden *g) {
     const char *sha256 = json_text(json_get(json_root(g->row), "sha256"));
-    const struct chat_family *family = chat_find(sha256);
-    if (!family)
-        fail_msg("%s: no family has its text", json_text(json_get(json_root(g->row), "source")));
-    return family;
+    const struct chat_template *template = chat_find(sha256);
+    if (!template)
+        fail_msg("%s: no template has its text", json_text(json_get(json_root(g->row), "source")));
+    return template;
 }
 
 static void test_chat_renders_as_transformers_does(void **state) {
@@ -109,12 +109,12 @@ static void test_chat_renders_as_transformers_does(void **state) {
     size_t n = 0;
     golden_open(&g);
     for (; golden_next(&g); n++) {
-        const struct chat_family *family = golden_family(&g);
+        const struct chat_template *template = golden_template(&g);
         const struct json *expected = json_first(json_get(json_root(g.row), "texts"));
         for (const struct json *p = first_prompt(&g); p; p = json_next(p)) {
             size_t size;
             const char *prompt = json_bytes(p, &size);
-            char *text = chat_render(family, prompt, &size);
+            char *text = chat_render(template, prompt, &size);
             assert_string_equal(text, json_text(expected));
             assert_int_equal(size, strlen(text));
             free(text);
@@ -127,7 +127,7 @@ static void test_chat_renders_as_transformers_does(void **state) {
 }
 
 static void compare_ids(const struct model *model, const struct golden *g) {
-    struct chat chat = {.family = golden_family(g)};
+    struct chat chat = {.template = golden_template(g)};
     const struct json *expected = json_first(json_get(json_root(g->row), "ids"));
     for (const struct json *p = first_prompt(g); p; p = json_next(p)) {
         struct err e = {0};
@@ -180,7 +180,7 @@ static bool has_golden(const char *sha256) {
 
 static void test_chat_every_known_text_was_rendered(void **state) {
     (void)state;
-    for (const struct chat_family *f = chat_table; f->name; f++)
+    for (const struct chat_template *f = chat_table; f->name; f++)
         for (int i = 0; i < CHAT_TEXTS && f->sha256[i]; i++)
             if (!has_golden(f->sha256[i]))
                 fail_msg("%s: %s is in no golden row", f->name, f->sha256[i]);
@@ -232,13 +232,13 @@ static void test_chat_auto_knows_a_real_text(void **state) {
     assert_string_equal(chat_name(&chat), "qwen3");
     assert_int_equal(strlen(chat.sha256), 64);
     assert_true(chat_open(&model, "none", &chat, &e));
-    assert_null(chat.family);
+    assert_null(chat.template);
     char *text;
-    assert_true(chat_template(&model, &text, &e));
+    assert_true(chat_text(&model, &text, &e));
     text[strlen(text) - 1] = ' '; /* one byte makes it another text */
     folder_text(f, "chat_template.jinja", text);
     assert_true(chat_open(&model, "auto", &chat, &e));
-    assert_null(chat.family);
+    assert_null(chat.template);
     assert_int_equal(*chat.sha256, 0);
     free(text);
 }

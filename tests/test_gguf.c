@@ -228,7 +228,7 @@ static void test_gguf_chat_template_is_exposed(void **state) {
     free(m.bytes);
     struct model model = {.weights = weights_open(folder_path(f, FILE_NAME), &e)};
     assert_non_null(model.weights);
-    assert_true(chat_template(&model, &text, &e));
+    assert_true(chat_text(&model, &text, &e));
     assert_string_equal(text, "{{ messages }}");
     free(text);
     weights_close(model.weights);
