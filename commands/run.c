@@ -39,7 +39,7 @@ static const struct option options[] = {
     {"set", OPTION_LIST, offsetof(struct run_flags, set), 0, 0, 0, NULL,
      "KEY=VALUE: overrides one key; JSON or plain text; may be given several times"},
     {"model", OPTION_TEXT, offsetof(struct run_flags, model), 0, 0, 0, NULL,
-     "PATH: model folder (default: the experiment's, else the embedded model)"},
+     "PATH: model folder or GGUF file (default: the experiment's, else the embedded model)"},
     {"precision", OPTION_TEXT, offsetof(struct run_flags, precision), 0, 0, 0, NULL,
      "NAME: fp32 or bf16 (on cuda always bf16), as --set precision=NAME"},
     {"backend", OPTION_TEXT, offsetof(struct run_flags, backend), 0, 0, 0, NULL,

@@ -14,9 +14,9 @@ struct tokenizing {
 // clang-format off
 #define TOKENIZING_ROWS(type)                                                                      \
     {"tokenizer", OPTION_TEXT, offsetof(type, common.tokenizer), 0, 0, 0, NULL,                    \
-     "FILE: a tokenizer.json, used alone (default: that of the model)"},                           \
+     "FILE: a tokenizer.json or GGUF file, used alone (default: that of the model)"},                           \
     {"model", OPTION_TEXT, offsetof(type, common.model), 0, 0, 0, NULL,                            \
-     "PATH: model folder (default: the embedded model)"},                                          \
+     "PATH: model folder or GGUF file (default: the embedded model)"},                                          \
     {"jsonl", OPTION_TEXT, offsetof(type, common.jsonl), 0, 0, 0, NULL,                            \
      "FILE: one request a line; - is stdin"},                                                      \
     {"json", OPTION_BOOL, offsetof(type, common.json), 0, 0, 1, NULL,                              \
