@@ -160,8 +160,8 @@ void cuda_prepare(const struct cuda_pass *p, int32_t layer, const float *q_norm,
  * look: only rows that select tokens, everything resident, no output but score and softmax. */
 void cuda_attend(const struct cuda_pass *p, int32_t layer, bool look, const struct cuda_acts *acts,
                  cudaStream_t stream);
-/* Whether products of this device leave no room for the whole of a pass at once (product_grid):
- * then attention of any layer but the first begins after the pass's beginning has ended. */
+/* Whether products that are not light leave no room on this device for the whole of a pass at once
+ * (product_grid): then, from layer 1 on, all kernels begin after the pass's beginning has ended. */
 int32_t cuda_attends_early(void);
 /* Token selection from score and softmax of a look, into chosen. */
 void cuda_select(const struct cuda_pass *p, int32_t layer, cudaStream_t stream);

@@ -13,6 +13,16 @@
 #include "datasets/grade.h"
 #include "engine/model_path.h"
 
+void *lemmas_options(const char *text) {
+    const struct dataset *lemmas = dataset_find("lemmas");
+    void *param = calloc(1, lemmas->param_size);
+    struct err e = {0};
+    option_defaults(lemmas->options, param);
+    if (!option_parse(lemmas->options, param, "dataset lemmas", text, &e))
+        fail_msg("%s", e.text);
+    return param;
+}
+
 struct model *lemmas_model(void) {
     struct err e = {0};
     char path[4096];
@@ -24,12 +34,10 @@ struct model *lemmas_model(void) {
 
 void lemmas_problem(const struct model *model, int64_t number, struct problem *problem,
                     struct id_list *prompt) {
-    const struct dataset *lemmas = dataset_find("lemmas");
     struct err e = {0};
-    _Alignas(8) char param[256];
-    option_defaults(lemmas->options, param);
-    assert_true(option_parse(lemmas->options, param, "lemmas", "steps=16,seed=4242", &e));
-    assert_true(lemmas->get(param, number, problem, &e));
+    void *param = lemmas_options("steps=16,seed=4242");
+    assert_true(dataset_find("lemmas")->get(param, number, problem, &e));
+    free(param);
     assert_true(tokenizer_encode(model->tokenizer, problem->prompt, strlen(problem->prompt), true,
                                  prompt, &e));
 }

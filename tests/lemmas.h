@@ -1,8 +1,11 @@
-/* For tests of fidelity: the embedded model, and what it is asked. */
+/* The generator with options of a test, the embedded model, and what it is asked. */
 #pragma once
 
 #include "datasets/dataset.h"
 #include "engine/model.h"
+
+/* Parameters of the generator: "steps=4,seed=2"; free() them. Aborts the test on failure. */
+void *lemmas_options(const char *text);
 
 /* NULL, with one line on stderr, where it is not there. */
 struct model *lemmas_model(void);

@@ -17,17 +17,10 @@
 #include "tests/folder.h"
 #include "tests/gguf_file.h"
 #include "tests/golden.h"
+#include "tests/tiny.h"
 
 #define GGUF "tests/golden/gguf/"
 #define FILE_NAME "m.gguf"
-
-static struct model *must_open(const char *path) {
-    struct err e = {0};
-    struct model *model = model_open(path, &e);
-    if (!model)
-        fail_msg("%s", e.text);
-    return model;
-}
 
 static void must_say(const struct err *e, const char *expected) {
     if (e->code != EXIT_CONTENT || !strstr(e->text, FILE_NAME) || !strstr(e->text, expected))
@@ -106,7 +99,7 @@ static void test_gguf_models_equal_transformers(void **state) {
         snprintf(path, sizeof path, "tests/golden/models/%s/logits.npy", models[i]);
         assert_true(npy_read(path, &want, &e));
         snprintf(path, sizeof path, GGUF "%s.gguf", models[i]);
-        struct model *model = must_open(path);
+        struct model *model = tiny_must_open(path);
         float *got = logits_of(model, 32);
         float apart = golden_apart(got, want.data, want.bytes / sizeof *got);
         if (!(apart <= 1e-4f))
@@ -126,9 +119,9 @@ static void test_gguf_model_equals_its_folder(void **state) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         char path[100];
         snprintf(path, sizeof path, GGUF "%s.gguf", models[i]);
-        struct model *file = must_open(path);
+        struct model *file = tiny_must_open(path);
         snprintf(path, sizeof path, "tests/golden/models/%s", models[i]);
-        struct model *folder = must_open(path);
+        struct model *folder = tiny_must_open(path);
         const struct config *a = &file->config, *b = &folder->config;
         assert_ptr_equal(a->arch, b->arch);
         assert_true(a->n_layers == b->n_layers && a->dim == b->dim && a->n_heads == b->n_heads);

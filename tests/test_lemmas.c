@@ -13,8 +13,8 @@
 #include <cmocka.h>
 
 #include "base/hash.h"
-#include "base/option.h"
 #include "datasets/dataset.h"
+#include "tests/lemmas.h"
 
 /* --- a scanner that fails the test where the text is not as promised --------------- */
 
@@ -251,15 +251,6 @@ static void check_problem(const struct problem *p, int steps) {
 
 static const struct dataset *lemmas(void) { return dataset_find("lemmas"); }
 
-static void *parse(const char *text) {
-    void *param = calloc(1, lemmas()->param_size);
-    struct err e = {0};
-    option_defaults(lemmas()->options, param);
-    if (!option_parse(lemmas()->options, param, "dataset lemmas", text, &e))
-        fail_msg("%s", e.text);
-    return param;
-}
-
 static void test_lemmas_text_is_true(void **state) {
     (void)state;
     static const struct {
@@ -277,7 +268,7 @@ static void test_lemmas_text_is_true(void **state) {
         {"steps=200,lifetime=0.01,phoenix=0", 200, 5},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        void *param = parse(cases[c].options);
+        void *param = lemmas_options(cases[c].options);
         for (int i = 0; i < cases[c].n; i++) {
             struct problem p;
             assert_true(lemmas()->get(param, i, &p, NULL));
@@ -305,7 +296,7 @@ static void test_lemmas_same_options_same_bytes(void **state) {
     size_t size = 0;
     FILE *out = open_memstream(&all, &size);
     for (size_t c = 0; c < sizeof options / sizeof *options; c++) {
-        void *param = parse(options[c]);
+        void *param = lemmas_options(options[c]);
         for (int i = 0; i < 600; i++) {
             struct problem p;
             assert_true(lemmas()->get(param, i * 7, &p, NULL));
@@ -322,7 +313,7 @@ static void test_lemmas_same_options_same_bytes(void **state) {
 
 static void test_lemmas_seeds_differ(void **state) {
     (void)state;
-    void *one = parse(""), *two = parse("seed=2");
+    void *one = lemmas_options(""), *two = lemmas_options("seed=2");
     struct problem a, b, c;
     assert_true(lemmas()->get(one, 0, &a, NULL) && lemmas()->get(one, 1, &b, NULL) &&
                 lemmas()->get(two, 0, &c, NULL));
@@ -344,7 +335,7 @@ static void test_lemmas_refuses_bad_options(void **state) {
         "lifetime=nan", "phoenix=1.01", "phoenix=-1",      "reuse=never", "seed=-1",
         "seed=x",       "step=16",      "steps=8,steps=9",
     };
-    void *param = parse("");
+    void *param = lemmas_options("");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err e = {0};
         if (option_parse(lemmas()->options, param, "dataset lemmas", bad[i], &e))

@@ -12,6 +12,7 @@
 
 #include "engine/model.h"
 #include "tests/folder.h"
+#include "tests/tiny.h"
 
 #define MODELS "tests/golden/models/"
 
@@ -60,17 +61,10 @@ static void must_refuse(const struct folder *f, const char *const *expected) {
             fail_msg("expected '%s' in: %s", *expected, e.text);
 }
 
-static struct model *must_open(const char *path) {
-    struct err e = {0};
-    struct model *model = model_open(path, &e);
-    if (!model)
-        fail_msg("%s", e.text);
-    return model;
-}
-
 static void test_model_finds_roles(void **state) {
     (void)state;
-    struct model *llama = must_open(MODELS "llama-g1"), *qwen3 = must_open(MODELS "qwen3-g3");
+    struct model *llama = tiny_must_open(MODELS "llama-g1"),
+                 *qwen3 = tiny_must_open(MODELS "qwen3-g3");
     const struct tensor *embed = model_tensor(llama, TENSOR_EMBED, 0);
     assert_ptr_equal(model_tensor(llama, TENSOR_HEAD, 0), embed); /* tied */
     assert_ptr_not_equal(model_tensor(qwen3, TENSOR_HEAD, 0), model_tensor(qwen3, TENSOR_EMBED, 0));
@@ -148,23 +142,23 @@ static void test_model_refuses_tokenizer_beyond_embedding(void **state) {
 static void test_model_hash_is_configs_and_weights(void **state) {
     const struct folder *f = *state;
     char original[65];
-    struct model *model = must_open(MODELS "llama-g1");
+    struct model *model = tiny_must_open(MODELS "llama-g1");
     memcpy(original, model->hash, sizeof original);
     model_close(model);
     assert_int_equal(strlen(original), 64);
     copy(f, "llama-g1", "model.safetensors", NULL, NULL);
     copy(f, "llama-g1", "config.json", NULL, NULL);
     copy(f, "llama-g1", "generation_config.json", NULL, NULL);
-    model = must_open(f->path);
+    model = tiny_must_open(f->path);
     assert_string_equal(model->hash, original); /* the place does not count */
     model_close(model);
     folder_text(f, "generation_config.json", "{\"eos_token_id\":[3,4]}"); /* end tokens do */
-    model = must_open(f->path);
+    model = tiny_must_open(f->path);
     assert_string_not_equal(model->hash, original);
     model_close(model);
     assert_int_equal(unlink(folder_path(f, "generation_config.json")), 0);
     copy(f, "llama-g1", "config.json", "\"rope_theta\": 10000.0", "\"rope_theta\": 10001.0");
-    model = must_open(f->path);
+    model = tiny_must_open(f->path);
     assert_string_not_equal(model->hash, original);
     model_close(model);
 }

@@ -9,19 +9,10 @@
 
 #include <cmocka.h>
 
-#include "base/option.h"
 #include "datasets/dataset.h"
+#include "tests/lemmas.h"
 
 static const struct dataset *lemmas(void) { return dataset_find("lemmas"); }
-
-static void *parse(const char *text) {
-    void *param = calloc(1, lemmas()->param_size);
-    struct err e = {0};
-    option_defaults(lemmas()->options, param);
-    if (!option_parse(lemmas()->options, param, "dataset lemmas", text, &e))
-        fail_msg("%s", e.text);
-    return param;
-}
 
 /* Mean distance, in steps, between a recall and the lemma's latest statement or recall (gap), and
  * between a recall and the lemma's birth; the share of gaps over 8; the share of births exactly 8
@@ -31,7 +22,7 @@ struct distances {
 };
 
 static struct distances measure(const char *options) {
-    void *param = parse(options);
+    void *param = lemmas_options(options);
     struct distances d = {0};
     int n = 0;
     for (int i = 0; i < 300; i++) {

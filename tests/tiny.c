@@ -119,6 +119,14 @@ static void write_config(const char *folder, const struct tiny *t) {
     fclose(out);
 }
 
+struct model *tiny_must_open(const char *path) {
+    struct err e = {0};
+    struct model *model = model_open(path, &e);
+    if (!model)
+        fail_msg("%s", e.text);
+    return model;
+}
+
 struct model *tiny_open(struct tiny shape) {
     char folder[] = "/tmp/raas-tiny-XXXXXX", path[256];
     CHECK(mkdtemp(folder));

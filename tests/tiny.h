@@ -22,6 +22,9 @@ struct tiny {
  * test on failure. */
 struct model *tiny_open(struct tiny shape);
 
+/* Any model, golden ones too. Aborts the test on failure. */
+struct model *tiny_must_open(const char *path);
+
 /* n ids below the vocabulary, a function of the seed. */
 void tiny_ids(const struct tiny *shape, uint64_t seed, int32_t *ids, int n);
 
