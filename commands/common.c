@@ -25,6 +25,8 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 
 /* --- model and session ----------------------------------------------------------- */
 
+const char *common_db(const char *path) { return path ? path : COMMON_RESULTS "/raas.db"; }
+
 struct model *common_model(const struct common *common, struct err *e) {
     char embedded[PATH_MAX];
     const char *path = model_path_or_default(common->model, embedded, sizeof embedded, e);

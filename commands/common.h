@@ -49,6 +49,9 @@ enum { COMMON_AUTO = PRECISION_BF16 + 1 }; /* fp32 on the CPU, bf16 on a GPU */
 bool common_argv(const struct option *table, void *param, const char *usage, const char *about,
                  int argc, char **argv, struct err *e);
 
+/* The database of --db: `path`, or where that is NULL the standard one. */
+const char *common_db(const char *path);
+
 /* The model of --model; close it with model_close. NULL on error. */
 struct model *common_model(const struct common *common, struct err *e);
 

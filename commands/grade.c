@@ -108,7 +108,7 @@ static bool grade_line(const void *context, const struct json *line, struct json
 /* --- stored answers --------------------------------------------------------------------------- */
 
 static int grade_stored(const struct grade_param *param, struct err *e) {
-    const char *path = param->db ? param->db : COMMON_RESULTS "/raas.db";
+    const char *path = common_db(param->db);
     struct db *db = db_open(path, DB_READ, e);
     int64_t run = 0;
     bool ok = db && results_run(db, param->run, &run, e);

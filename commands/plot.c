@@ -42,7 +42,7 @@ static int run(int argc, char **argv, struct err *e) {
     if (n_args != 1)
         return err_set(e, EXIT_USAGE, "expected one figure, see raas list figures"), e->code;
     const char *out = param.out ? param.out : COMMON_RESULTS "/plots";
-    struct db *db = db_open(param.db ? param.db : COMMON_RESULTS "/raas.db", DB_READ, e);
+    struct db *db = db_open(common_db(param.db), DB_READ, e);
     if (db && plot_figure(db, argv[0], &param.choice, out, e))
         printf("%s/%s.svg\n%s/%s.png\n", out, argv[0], out, argv[0]);
     db_close(db);

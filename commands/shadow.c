@@ -198,7 +198,7 @@ static bool read_texts(const struct shadow_param *p, struct shadow_texts *texts,
     bool ok;
     if (p->run) {
         int64_t run;
-        struct db *db = db_open(p->db ? p->db : COMMON_RESULTS "/raas.db", DB_READ, e);
+        struct db *db = db_open(common_db(p->db), DB_READ, e);
         ok = db && results_run(db, p->run, &run, e) && shadow_texts_run(texts, db, run, p->n, e);
         db_close(db);
     } else if (p->jsonl) {
