@@ -124,9 +124,10 @@ static struct node *fraction(struct parser *p) {
 
 static struct node *rounded(struct parser *p, enum call call, const char *end) {
     struct node *node = parse_add(parse_new(p, NODE_CALL, (char)call), parse_sum(p));
-    bool closed = parse_token(p)->kind == TOKEN_COMMAND && !strcmp(parse_token(p)->string, end);
-    p->at++;
-    return closed ? node : NULL;
+    if (parse_token(p)->kind != TOKEN_COMMAND || strcmp(parse_token(p)->string, end))
+        return NULL;
+    p->at++; /* only past what is there: behind the last token lie few */
+    return node;
 }
 
 static bool take_environment(struct parser *p, const char *command) {
