@@ -116,8 +116,8 @@ enum order ball_order(const struct ball *a, const struct ball *b) {
         order = ORDER_UNKNOWN;
     else if (size > d.err + 2)
         order = !a->real || !b->real ? ORDER_APART : mpfr_sgn(d.re) < 0 ? ORDER_LESS : ORDER_MORE;
-    else if (d.err < larger(scale, -40) - 80) /* a value near 0 is told apart down to 2^-120 */
-        order = ORDER_EQUAL;
+    else if (d.err < (scale > 0 ? 0 : larger(scale, -40)) - 80)
+        order = ORDER_EQUAL; /* not so large that 1 is lost; told apart from 0 down to 2^-120 */
     else
         order = ORDER_UNKNOWN;
     ball_clear(&d);

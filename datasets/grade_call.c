@@ -68,6 +68,10 @@ static bool real_root(const struct ball *a, unsigned long k, struct ball *out) {
     if (negative)
         mpfr_neg(out->re, out->re, MPFR_RNDN);
     make_real(out);
+    if (zero && a_err < -120) { /* what can't be told from 0 is 0: so are its roots */
+        ball_set_long(out, 0);
+        return settle(out, a_err);
+    }
     if (zero) /* |root| is at most the root of the radius */
         return settle(out, larger(a_err, size) == NOTHING ? NOTHING : larger(a_err, size) / n + 2);
     return settle(out, a_err - size + ball_size(out) + 2);
