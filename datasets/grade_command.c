@@ -138,8 +138,8 @@ static bool take_environment(struct parser *p, const char *command) {
     return is;
 }
 
-static struct node *matrix_cells(struct parser *p) {
-    struct node *node = parse_new(p, NODE_MATRIX, 0);
+static struct node *matrix_cells(struct parser *p, char bars) {
+    struct node *node = parse_new(p, NODE_MATRIX, bars);
     int in_row = 0;
     while (node) {
         if (parse_token(p)->kind == TOKEN_COMMAND && !strcmp(parse_token(p)->string, "hline"))
@@ -175,7 +175,8 @@ static struct node *matrix(struct parser *p) {
                 return NULL;
             p->at++;
         }
-    return matrix_cells(p);
+    char bars = !strcmp(name, "vmatrix") || !strcmp(name, "Vmatrix") ? *name : 0;
+    return matrix_cells(p, bars);
 }
 
 struct node *parse_command(struct parser *p) {

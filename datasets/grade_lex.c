@@ -149,6 +149,36 @@ static bool lex_bare(struct lexer *l) {
     return lex_push_string(l, TOKEN_WORD, s, n);
 }
 
+/* The words of a text, each for itself; one text where it holds more than words. */
+static bool lex_words(struct lexer *l, const char *s, size_t n) {
+    char plain[TREE_NAME * 4];
+    bool apart = !(l->how & READ_LIBRARY);
+    for (size_t i = 0; i < n; i++)
+        apart &= isalpha((unsigned char)s[i]) || strchr(" ~.,'-", s[i]);
+    for (size_t i = 0; i < n;) {
+        size_t size = apart ? strcspn(s + i, " ~") : n;
+        size = size > n - i ? n - i : size;
+        if (!text_plain(s + i, size, plain, sizeof plain))
+            return false;
+        i += size + apart;
+        l->space |= !*plain;
+        if (!*plain)
+            continue;
+        enum token_kind joint = !strcmp(plain, "and")  ? TOKEN_AND
+                                : !strcmp(plain, "or") ? TOKEN_OR
+                                                       : TOKEN_END;
+        bool times = apart && !strcmp(plain, "times") && i >= n && l->at < l->size;
+        bool ok = joint   ? lex_push(l, joint, 0) != NULL
+                  : times ? lex_push(l, TOKEN_SIGN, '*') != NULL
+                          : lex_push_string(l, TOKEN_WORD, plain, strlen(plain));
+        if (!ok)
+            return false;
+        if (!joint && !times)
+            l->t->wordy = l->t->token[l->t->n_tokens - 1].text = true;
+    }
+    return true;
+}
+
 /* What stands in \text{...}: a number or formula is read as if it stood outside. */
 static bool lex_text(struct lexer *l, const char *command, const char *s, size_t n) {
     char plain[TREE_NAME * 4];
@@ -162,7 +192,8 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
         return lex_push_string(l, TOKEN_COMMAND, "reals", 5);
     if (rest == 1 && strncmp(command, "text", 4) && strcmp(command, "mbox"))
         formula = true; /* \mathrm{e} is a letter of the formula */
-    if (listed(bare, first, rest) || formula) {
+    bool last = l->at >= l->size && text_is(first, rest, "times"); /* "3 times": a unit */
+    if ((listed(bare, first, rest) && !last) || formula) {
         struct lexer inner = *l;
         inner.text = s, inner.size = n, inner.at = 0, inner.depth++;
         bool ok = inner.depth < 4 && lex(&inner);
@@ -176,16 +207,11 @@ static bool lex_text(struct lexer *l, const char *command, const char *s, size_t
         l->space = true;
         return true;
     }
-    if (!strcmp(plain, "and") || !strcmp(plain, "or"))
-        return lex_push(l, *plain == 'a' ? TOKEN_AND : TOKEN_OR, 0);
     if (!strcmp(plain, "percent"))
         return lex_push(l, TOKEN_SIGN, '%');
     if (!strcmp(plain, "infinity") && !(l->how & READ_LIBRARY))
         return lex_push_string(l, TOKEN_COMMAND, "infty", 5);
-    if (!lex_push_string(l, TOKEN_WORD, plain, strlen(plain)))
-        return false;
-    l->t->wordy = l->t->token[l->t->n_tokens - 1].text = true;
-    return true;
+    return lex_words(l, s, n);
 }
 
 /* The argument in braces of a text command; false: there is none. */
@@ -235,8 +261,9 @@ static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
     case '\n':
         l->space = true;
         return true;
+    case '$': /* money */
+        return l->how & READ_LIBRARY || lex_push(l, TOKEN_SIGN, 'C');
     case '!':
-    case '$':
     case '#':
     case '(':
     case ')':

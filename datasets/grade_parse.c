@@ -1,5 +1,6 @@
 /* Tokens to a tree, by recursive descent: lists of relations of sets of sums of products of powers.
  * A unit is what stands in words behind a number. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "datasets/grade_parse.h"
@@ -45,9 +46,9 @@ const struct node *node_child(const struct node *node, int i) {
 /* --- factors ---------------------------------------------------------------------------------- */
 
 static struct node *percent(struct parser *p, struct node *value) {
-    struct node *node = parse_add(parse_new(p, NODE_UNIT, '%'), value);
+    struct node *node = parse_measured(p, value, "percent");
     if (node)
-        node->string = "percent";
+        node->op = '%';
     return node;
 }
 
@@ -80,6 +81,8 @@ struct node *parse_factor(struct parser *p) {
         node = parse_add(parse_new(p, NODE_MINUS, 0), parse_factor(p));
     else if (parse_take(p, '+'))
         node = parse_factor(p);
+    else if (parse_take(p, 'C'))
+        node = parse_measured(p, parse_factor(p), "dollar");
     else
         node = parse_primary(p);
     while (node) {
@@ -150,7 +153,7 @@ static bool joins(const struct parser *p, const struct node *left) {
                (strcmp(token->string, "end") && strcmp(token->string, "over") &&
                 strcmp(token->string, "rfloor") && strcmp(token->string, "rceil"));
     case TOKEN_SIGN:
-        return strchr("([{", token->sign) || (token->sign == '|' && !p->in_set);
+        return strchr("([{C", token->sign) || (token->sign == '|' && !p->in_set);
     default:
         return false;
     }
@@ -175,6 +178,8 @@ static struct node *product(struct parser *p) {
             node = parse_pair(p, NODE_QUOTIENT, node, divisor(p));
         } else if (first && plain && mixed(p, &node)) {
             continue;
+        } else if (parse_take(p, 'C')) {
+            node = parse_measured(p, node, "dollar");
         } else if (parse_starts_unit(p)) {
             node = parse_unit(p, node);
         } else if (token->kind == TOKEN_COMMAND && !strcmp(token->string, "choose")) {
@@ -229,8 +234,17 @@ struct node *parse_sum(struct parser *p) {
     return node;
 }
 
+/* 12:30 is a time, 24:60 and 2:3 are ratios. */
+static bool is_time(const struct parser *p) {
+    const struct token *hour = parse_token(p), *minute = hour + 2;
+    return hour->kind == TOKEN_NUMBER && hour[1].kind == TOKEN_SIGN && hour[1].sign == ':' &&
+           minute->kind == TOKEN_NUMBER && minute[1].sign != ':' && strlen(minute->string) == 2 &&
+           *minute->string < '6' && strlen(hour->string) <= 2 && atoi(hour->string) <= 24;
+}
+
 /* a:b is a quotient, a:b:c a tuple of its own kind. */
 static struct node *ratio(struct parser *p) {
+    bool time = is_time(p);
     struct node *node = parse_sum(p);
     if (!node || p->in_set || !parse_sign(p, ':'))
         return node;
@@ -245,7 +259,7 @@ static struct node *ratio(struct parser *p) {
     if (!group)
         return NULL;
     group->close = ':';
-    if (group->n == 2)
+    if (group->n == 2 && !time)
         group->kind = NODE_QUOTIENT;
     return group;
 }

@@ -26,6 +26,7 @@ struct node *parse_word(struct parser *p);
 bool parse_is_word(const struct token *token);
 bool parse_starts_unit(const struct parser *p);
 struct node *parse_unit(struct parser *p, struct node *value);
+struct node *parse_measured(struct parser *p, struct node *value, const char *unit);
 
 /* Something with its own beginning and end: a number, a name, a group, a command with its
  * arguments (grade_primary.c). */

@@ -115,8 +115,29 @@ struct node *parse_argument(struct parser *p) {
     return node;
 }
 
+/* And one letter: \frac xy. */
+static struct node *letter(struct parser *p) {
+    struct token *token = parse_token(p);
+    const char *rest = token->string + 1, *one = tree_string(p->t, token->string, 1);
+    if (!one)
+        return NULL;
+    int from = p->at;
+    token->kind = TOKEN_NAME;
+    token->string = one;
+    struct node *node = parse_primary(p);
+    if (!node || p->at != from + 1)
+        return NULL;
+    p->at = from;
+    token->kind = rest[1] ? TOKEN_WORD : TOKEN_NAME;
+    token->string = rest;
+    return node;
+}
+
 struct node *parse_short_argument(struct parser *p) {
-    return parse_token(p)->kind == TOKEN_NUMBER ? digit(p) : parse_argument(p);
+    const struct token *token = parse_token(p);
+    return token->kind == TOKEN_NUMBER                 ? digit(p)
+           : token->kind == TOKEN_WORD && !token->text ? letter(p)
+                                                       : parse_argument(p);
 }
 
 /* --- one of all ------------------------------------------------------------------------------- */

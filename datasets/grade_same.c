@@ -71,6 +71,7 @@ static bool shape_matrix(struct shape *s, const struct node *node, const struct 
                          int sign) {
     s->kind = SHAPE_MATRIX;
     s->columns = matrix->columns;
+    s->open = matrix->op;
     for (int i = 0; i < matrix->n; i++)
         if (!shape_add(s, node, sign, i))
             return false;
@@ -80,7 +81,8 @@ static bool shape_matrix(struct shape *s, const struct node *node, const struct 
 /* Units stand around the value they belong to. */
 static const struct node *measured(const struct node *node, struct shape *s) {
     while (node->kind == NODE_UNIT || node->kind == NODE_DEGREES) {
-        s->unit = text_unit(node->kind == NODE_DEGREES ? "degree" : node->string);
+        const char *unit = node->kind == NODE_DEGREES ? "degree" : node->string;
+        s->unit = *s->unit ? s->unit : unit;
         node = node->first;
     }
     return node;
@@ -95,7 +97,7 @@ static const struct node *measured_below(const struct node *node, struct shape *
 }
 
 bool shape_of(struct part part, struct shape *out) {
-    *out = (struct shape){.kind = SHAPE_ONE};
+    *out = (struct shape){.kind = SHAPE_ONE, .unit = ""};
     const struct node *node = measured_below(part.node, out), *matrix;
     switch (node->kind) {
     case NODE_LIST:
@@ -177,7 +179,7 @@ static bool same_groups(const struct shape *a, const struct shape *b, int64_t *l
 }
 
 static bool same_matrices(const struct shape *a, const struct shape *b, int64_t *left) {
-    return a->columns == b->columns && same_in_order(a, b, left);
+    return a->open == b->open && a->columns == b->columns && same_in_order(a, b, left);
 }
 
 /* a's kind is not after b's. */
@@ -194,7 +196,7 @@ static bool same_shapes(const struct shape *a, const struct shape *b, int64_t *l
         return b->kind == SHAPE_SET && contains(a, b, left) && contains(b, a, left);
     case SHAPE_GROUP:
         if (b->kind == SHAPE_MATRIX) /* a vector */
-            return (b->columns == 1 || b->columns == b->n) && a->open != ':' &&
+            return (b->columns == 1 || b->columns == b->n) && a->open != ':' && !b->open &&
                    same_in_order(a, b, left);
         return b->kind == SHAPE_GROUP && same_groups(a, b, left);
     case SHAPE_MATRIX:
@@ -204,13 +206,32 @@ static bool same_shapes(const struct shape *a, const struct shape *b, int64_t *l
     }
 }
 
+/* 5 dollars are 500 cents. */
+static bool same_measures(const struct shape *a, const struct shape *b, int64_t *left) {
+    long of_a, of_b;
+    int power;
+    if (!unit_ratio(a->unit, b->unit, &of_a, &of_b, &power))
+        return false;
+    struct place place = {0, 1, -1, left, false};
+    mpq_t x, y, ratio;
+    mpq_inits(x, y, ratio, NULL);
+    bool same = !has_kind(a->part[0].node, NODE_NAME) && !has_kind(b->part[0].node, NODE_NAME) &&
+                exact_value(a->part[0].node, &place, x) && exact_value(b->part[0].node, &place, y);
+    mpq_set_si(ratio, of_a, (unsigned long)of_b);
+    mpq_canonicalize(ratio);
+    for (int i = 0; same && i < power; i++)
+        mpq_mul(x, x, ratio);
+    same = same && mpq_equal(x, y);
+    mpq_clears(x, y, ratio, NULL);
+    return same;
+}
+
 bool same_answers(struct part a, struct part b, int64_t *left) {
     struct shape x, y;
     if (--*left <= 0 || !shape_of(a, &x) || !shape_of(b, &y))
         return false;
-    int any = text_unit("unit");
-    if (x.unit && y.unit && x.unit != y.unit && x.unit != any && y.unit != any)
-        return false;
+    if (!unit_same(x.unit, y.unit))
+        return x.kind == SHAPE_ONE && y.kind == SHAPE_ONE && same_measures(&x, &y, left);
     bool reals = is_real_set(a.node) && is_real_set(b.node);
     bool both_plain = x.kind <= SHAPE_GROUP && y.kind <= SHAPE_GROUP && x.kind != SHAPE_LIST &&
                       y.kind != SHAPE_LIST;
@@ -248,20 +269,30 @@ static bool is_decimal(const struct node *node) {
     return node->kind == NODE_NUMBER && strchr(node->string, '.') && !node->repeat;
 }
 
-/* An exact value and its decimals, rounded at the sixth or later. A whole number needs none. */
-static bool same_rounded(const struct ball *exact, const struct ball *decimal) {
-    if (!exact->real || !decimal->real || mpfr_integer_p(exact->re))
+/* An exact value and its decimals, rounded at the last that is written, the sixth or a later one.
+ * A value that ends earlier is what it is. */
+static bool same_rounded(const struct ball *exact, const struct ball *decimal,
+                         const struct node *written) {
+    bool negative = false;
+    const char *digits = magnitude(written, &negative)->string;
+    size_t places = strlen(strchr(digits, '.')) - 1;
+    if (!exact->real || !decimal->real || places < 6 || strlen(digits) > 60)
         return false;
-    mpfr_t gap, least;
-    mpfr_init2(gap, 64);
-    mpfr_init2(least, 64);
-    mpfr_sub(gap, exact->re, decimal->re, MPFR_RNDN);
-    mpfr_abs(gap, gap, MPFR_RNDN);
-    mpfr_mul_d(least, exact->re, 1e-5, MPFR_RNDN);
-    mpfr_abs(least, least, MPFR_RNDN);
-    bool near = mpfr_cmp_d(gap, 0.5000001e-6) <= 0 && mpfr_cmp(gap, least) <= 0;
-    mpfr_clear(gap);
-    mpfr_clear(least);
+    mpfr_t x, y, whole;
+    mpfr_inits2(512, x, y, whole, (mpfr_ptr)0);
+    mpfr_ui_pow_ui(whole, 10, places, MPFR_RNDN);
+    mpfr_mul(x, exact->re, whole, MPFR_RNDN);
+    mpfr_mul(y, decimal->re, whole, MPFR_RNDN);
+    mpfr_rint(whole, x, MPFR_RNDN);
+    mpfr_sub(whole, whole, x, MPFR_RNDN);
+    mpfr_abs(whole, whole, MPFR_RNDN);
+    bool ends = mpfr_cmp_d(whole, 0x1p-24) < 0;
+    mpfr_sub(y, y, x, MPFR_RNDN);
+    mpfr_abs(y, y, MPFR_RNDN);
+    mpfr_abs(x, x, MPFR_RNDN);
+    mpfr_div_ui(x, x, 100000, MPFR_RNDN);
+    bool near = !ends && mpfr_cmp_d(y, 0.5) <= 0 && mpfr_cmp(y, x) <= 0;
+    mpfr_clears(x, y, whole, (mpfr_ptr)0);
     return near;
 }
 
@@ -277,6 +308,15 @@ static enum verdict by_rationals(struct part a, struct part b, int point, int64_
     return !both ? VERDICT_NONE : equal ? VERDICT_SAME : VERDICT_DIFFERENT;
 }
 
+static bool has_call(const struct node *node, enum call call) {
+    if (node->kind == NODE_CALL && node->op == (char)call)
+        return true;
+    for (const struct node *c = node->first; c; c = c->next)
+        if (has_call(c, call))
+            return true;
+    return false;
+}
+
 static enum verdict by_balls(struct part a, struct part b, int point, int64_t *left) {
     struct place x = {point, a.sign, a.cell, left, false}, y = {point, b.sign, b.cell, left, false};
     struct ball p, q;
@@ -285,12 +325,15 @@ static enum verdict by_balls(struct part a, struct part b, int point, int64_t *l
     bool first = ball_value(a.node, &x, &p), second = ball_value(b.node, &y, &q);
     enum verdict verdict = VERDICT_DIFFERENT;
     bool last = point == VALUE_POINTS - 1;
-    if ((!first && !second) || (last && (!first || !second || x.unreal || y.unreal)))
+    /* At negative variables logarithms and roots needn't agree, but |x| says that it meant them. */
+    bool meant = has_call(a.node, CALL_ABS) != has_call(b.node, CALL_ABS);
+    bool unreal = meant ? x.unreal && y.unreal : x.unreal || y.unreal;
+    if ((!first && !second) || (last && (!first || !second || unreal)))
         verdict = VERDICT_NONE;
     else if (first && second && ball_order(&p, &q) == ORDER_EQUAL)
         verdict = VERDICT_SAME;
     else if (first && second && is_decimal(a.node) != is_decimal(b.node) &&
-             same_rounded(is_decimal(a.node) ? &q : &p, is_decimal(a.node) ? &p : &q))
+             (is_decimal(a.node) ? same_rounded(&q, &p, a.node) : same_rounded(&p, &q, b.node)))
         verdict = VERDICT_SAME;
     ball_clear(&p);
     ball_clear(&q);

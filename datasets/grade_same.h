@@ -26,8 +26,8 @@ struct shape {
     enum shape_kind kind;
     int n, columns; /* parts; columns of a matrix */
     struct part part[PARTS];
-    char open, close; /* of a group */
-    int unit;         /* text_unit() of what it is measured in; 0: none, or an unknown one */
+    char open, close; /* of a group; open of a matrix: 'v' or 'V' where it stands between bars */
+    const char *unit; /* what it is measured in, as unit_same() takes it */
 };
 /* false: more parts than fit. */
 bool shape_of(struct part part, struct shape *out);

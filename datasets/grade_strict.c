@@ -38,17 +38,31 @@ static bool has_word(struct slice s) {
     return false;
 }
 
+/* Whether an answer is more than letters and words, so that comparing values decides. */
+static bool holds_value(const struct node *node) {
+    if (node->kind != NODE_NAME && node->kind != NODE_PRODUCT && node->kind != NODE_LIST &&
+        node->kind != NODE_E && node->kind != NODE_I)
+        return true;
+    for (const struct node *c = node->first; c; c = c->next)
+        if (holds_value(c))
+            return true;
+    return false;
+}
+
 static bool same_readings(const struct reading *a, const struct reading *b, int64_t *left) {
     return a->node && b->node && same_answers(part_of(a->node), part_of(b->node), left);
 }
 
-/* 1,234 may be one number or two items; any common reading will do. */
-static bool same_meaning(struct slice a, struct slice b, bool *words) {
+/* 1,234 may be one number or two items; any common reading will do. *decided: what the words are
+ * says no more. */
+static bool same_meaning(struct slice a, struct slice b, bool *decided) {
     struct reading x, y, other;
     int64_t left = VALUE_STEPS;
     read(&x, a, 0);
     read(&y, b, 0);
-    *words = x.tree.wordy || y.tree.wordy || ((!x.node || !y.node) && has_word(a) && has_word(b));
+    bool wordy = x.tree.wordy || y.tree.wordy;
+    *decided = x.node && y.node ? !wordy || holds_value(x.node) || holds_value(y.node)
+                                : !wordy && !(has_word(a) && has_word(b));
     bool first = x.tree.ambiguous, second = y.tree.ambiguous;
     if (same_readings(&x, &y, &left))
         return true;
@@ -73,10 +87,10 @@ bool strict_equal(const char *a, size_t a_size, const char *b, size_t b_size) {
         return false;
     if (x.size == y.size && !memcmp(x.text, y.text, x.size))
         return true;
-    bool marked_x, marked_y, words;
+    bool marked_x, marked_y, decided;
     char choice_x = text_choice(x.text, x.size, &marked_x),
          choice_y = text_choice(y.text, y.size, &marked_y);
     if (choice_x && choice_y && (marked_x || marked_y))
         return choice_x == choice_y;
-    return same_meaning(x, y, &words) || (words && same_text(x, y));
+    return same_meaning(x, y, &decided) || (!decided && same_text(x, y));
 }

@@ -1,6 +1,7 @@
 #include "datasets/grade_text.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,43 +18,161 @@ bool text_is(const char *s, size_t n, const char *word) {
 
 static bool is_alnum(char c) { return isalnum((unsigned char)c) || c & 0x80; }
 
-/* Bytes of markup at s[i]: commands, braces, blanks. */
-static size_t markup(const char *s, size_t n, size_t i) {
-    if (s[i] == '\\') {
-        size_t size = 1;
-        while (i + size < n && isalpha((unsigned char)s[i + size]))
-            size++;
-        return size > 1 ? size : i + 1 < n ? 2 : 1;
+/* Commands that say how something looks, and nothing else. */
+static bool is_format(const char *s, size_t n) {
+    static const char *const names[] = {
+        "left",       "right",      "displaystyle", "textstyle", "limits",
+        "big",        "Big",        "bigl",         "bigr",      "Bigl",
+        "Bigr",       "bigg",       "Bigg",         "boxed",     "fbox",
+        "rm",         "bf",         "quad",         "qquad",     "thinspace",
+        "bm",         "mathbf",     "mathit",       "mathrm",    "mathsf",
+        "text",       "textbf",     "textrm",       "textit",    "textsf",
+        "texttt",     "textnormal", "mbox",         "hbox",      "operatorname",
+        "boldsymbol", "it",         "em",           "emph",      "underline",
+        "vec",        "mathop",     "mathstrut",    "ldotp",     NULL};
+    for (int i = 0; names[i]; i++)
+        if (strlen(names[i]) == n && !memcmp(names[i], s, n))
+            return true;
+    return false;
+}
+
+/* Commands of several names. */
+static const char *one_name(const char *s, size_t *n) {
+    static const char *const names[][2] = {
+        {"dfrac", "frac"},  {"tfrac", "frac"},  {"cfrac", "frac"}, {"leq", "le"}, {"geq", "ge"},
+        {"leqslant", "le"}, {"geqslant", "ge"}, {"neq", "ne"},     {NULL, NULL}};
+    for (int i = 0; names[i][0]; i++)
+        if (strlen(names[i][0]) == *n && !memcmp(names[i][0], s, *n)) {
+            *n = strlen(names[i][1]);
+            return names[i][1];
+        }
+    return s;
+}
+
+struct fold {
+    const char *s;
+    size_t n, i;
+    char *out;
+    size_t used, room;
+    bool gap;      /* something was left out: "4 5" is not 45 */
+    bool formal;   /* holds signs, between which parentheses say what belongs together */
+    bool format;   /* what comes next is a format's argument */
+    uint64_t drop; /* bit d: the braces of depth d are a format's */
+    int depth;
+};
+
+static bool fold_put(struct fold *f, char c) {
+    if (f->used + 3 >= f->room)
+        return false;
+    char last = f->used ? f->out[f->used - 1] : 0;
+    if (f->gap && isdigit((unsigned char)c) && isdigit((unsigned char)last))
+        f->out[f->used++] = ' ';
+    f->gap = false;
+    f->out[f->used++] = c;
+    return true;
+}
+
+static bool fold_command(struct fold *f) {
+    size_t n = 0;
+    const char *name = f->s + f->i + 1;
+    while (f->i + 1 + n < f->n && isalpha((unsigned char)name[n]))
+        n++;
+    if (!n) { /* \{, \}, \|, \% and the end of a row mean something */
+        char c = f->i + 1 < f->n ? *name : 0;
+        f->i += c ? 2 : 1;
+        f->gap |= !c || !strchr("{}|%\\", c);
+        return !c || !strchr("{}|%\\", c) || fold_put(f, c);
     }
-    return isspace((unsigned char)s[i]) || strchr("{}$~*_", s[i]) ? 1 : 0;
+    f->i += 1 + n;
+    f->gap = true;
+    f->format = is_format(name, n);
+    if (f->format)
+        return true;
+    name = one_name(name, &n);
+    if (!fold_put(f, '\\'))
+        return false;
+    for (size_t k = 0; k < n; k++)
+        if (!fold_put(f, name[k]))
+            return false;
+    return fold_put(f, ' ');
+}
+
+/* Braces are kept, but for a format's, and those around all of it. */
+static bool fold_brace(struct fold *f, char c) {
+    bool drop = f->format || (c == '{' && !f->used);
+    f->gap = true;
+    if (c == '{') {
+        int d = f->depth++ & 63;
+        f->drop = drop ? f->drop | (uint64_t)1 << d : f->drop & ~((uint64_t)1 << d);
+    } else if (f->depth) {
+        drop = f->drop >> (--f->depth & 63) & 1;
+    }
+    f->format = false;
+    return drop || fold_put(f, c);
+}
+
+static bool is_letter(const struct fold *f, size_t i) {
+    return i < f->n && isalpha((unsigned char)f->s[i]);
+}
+
+/* A hyphen of words; a - b and a-b are none. */
+static bool is_hyphen(const struct fold *f) {
+    size_t i = f->i;
+    bool before = i > 0 && is_letter(f, i - 1) && is_letter(f, i + 1);
+    return before && ((i > 2 && is_letter(f, i - 2) && is_letter(f, i - 3)) ||
+                      (is_letter(f, i + 2) && is_letter(f, i + 3)));
+}
+
+/* Whether a sign means something where it stands. */
+static bool fold_keeps(const struct fold *f, char c) {
+    char last = f->used ? f->out[f->used - 1] : 0, next = f->i + 1 < f->n ? f->s[f->i + 1] : 0;
+    bool between = isalnum((unsigned char)last) && isalnum((unsigned char)next);
+    switch (c) {
+    case '-':
+        return !is_hyphen(f);
+    case '.':
+        return isdigit((unsigned char)next) && !isalpha((unsigned char)last);
+    case ':':
+    case ',':
+        return isdigit((unsigned char)last) && isdigit((unsigned char)next);
+    case '*':
+    case '_':
+        return between;
+    case '!':
+        return isdigit((unsigned char)last) || (f->used == 1 && last) || strchr(")}|!", last);
+    case '(':
+    case ')':
+        return f->formal;
+    default:
+        return strchr("+=<>^%/|&[]", c);
+    }
 }
 
 static bool fold(const char *s, size_t n, char *out, size_t room) {
-    size_t used = 0;
-    bool gap = false; /* something was left out: "4 5" is not 45 */
-    for (size_t i = 0; i < n;) {
-        size_t skip = s[i] ? markup(s, n, i) : 1;
-        if (skip) {
-            i += skip;
-            gap = true;
+    struct fold f = {.s = s, .n = n, .out = out, .room = room};
+    for (size_t i = 0; i < n; i++)
+        f.formal |= isdigit((unsigned char)s[i]) || (s[i] && strchr("+*/^=<>", s[i]));
+    bool ok = true;
+    while (ok && f.i < n) {
+        char c = s[f.i];
+        if (c == '\\') {
+            ok = fold_command(&f);
             continue;
         }
-        char c = s[i];
-        bool between = used && isdigit((unsigned char)out[used - 1]) && i + 1 < n &&
-                       isdigit((unsigned char)s[i + 1]);
-        bool sign = c == '-' && !(used && isalpha((unsigned char)out[used - 1]));
-        if (is_alnum(c) || strchr("+=<>^%", c) || (between && strchr(".:/", c)) || sign) {
-            if (used + 2 >= room)
-                return false;
-            if (gap && used && isdigit((unsigned char)c) && isdigit((unsigned char)out[used - 1]))
-                out[used++] = ' ';
-            gap = false;
-            out[used++] = (char)tolower((unsigned char)c);
+        if (c == '{' || c == '}') {
+            ok = fold_brace(&f, c);
+        } else if (!c || isspace((unsigned char)c) || c == '$' || c == '~') {
+            f.gap = true;
+        } else if (is_alnum(c) || fold_keeps(&f, c)) {
+            ok = fold_put(&f, (char)tolower((unsigned char)c));
+            f.format = false;
+        } else {
+            f.gap = true;
         }
-        i++;
+        f.i++;
     }
-    out[used] = 0;
-    return true;
+    out[f.used] = 0;
+    return ok;
 }
 
 bool text_plain(const char *s, size_t n, char *out, size_t room) {
@@ -124,41 +243,4 @@ enum text_meaning text_meaning(const char *plain) {
            : among(reals, plain)     ? TEXT_ALL_REALS
            : among(undefined, plain) ? TEXT_UNDEFINED
                                      : TEXT_WORDS;
-}
-
-int text_unit(const char *plain) {
-    static const char *const units[][8] = {
-        {"percent", "percentage", "pct", NULL},
-        {"cm", "centimeter", "centimeters", "centimetres", "centimetre", NULL},
-        {"mm", "millimeter", "millimeters", NULL},
-        {"km", "kilometer", "kilometers", "kilometres", NULL},
-        {"m", "meter", "meters", "metre", "metres", NULL},
-        {"ft", "foot", "feet", NULL},
-        {"in", "inch", "inches", NULL},
-        {"yd", "yard", "yards", NULL},
-        {"mi", "mile", "miles", NULL},
-        {"g", "gram", "grams", NULL},
-        {"kg", "kilogram", "kilograms", NULL},
-        {"lb", "lbs", "pound", "pounds", NULL},
-        {"oz", "ounce", "ounces", NULL},
-        {"s", "sec", "second", "seconds", NULL},
-        {"min", "minute", "minutes", "mins", NULL},
-        {"h", "hr", "hrs", "hour", "hours", NULL},
-        {"day", "days", NULL},
-        {"week", "weeks", NULL},
-        {"month", "months", NULL},
-        {"yr", "year", "years", NULL},
-        {"dollar", "dollars", NULL},
-        {"cent", "cents", NULL},
-        {"degree", "degrees", "deg", NULL},
-        {"mph", NULL},
-        {"liter", "liters", "litre", "litres", NULL},
-        {"unit", "units", NULL}, /* the last: of whatever kind */
-    };
-    int n = (int)(sizeof units / sizeof *units);
-    for (int i = 0; i < n; i++)
-        for (int k = 0; units[i][k]; k++)
-            if (!strcasecmp(units[i][k], plain))
-                return i + 1;
-    return 0;
 }

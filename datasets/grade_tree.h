@@ -68,7 +68,7 @@ enum node_kind {
     NODE_LIST,       /* a, b, c; op 'a' where "and" joins, 'o' where "or" does */
     NODE_SET,        /* {a, b, c} */
     NODE_GROUP,      /* op, close: '(' or '[' and ')' or ']': tuple or interval */
-    NODE_MATRIX,     /* children row by row; columns: their number */
+    NODE_MATRIX,     /* children row by row; columns: their number; op: v, V of vmatrix, Vmatrix */
     NODE_RELATION,   /* children: its sides */
     NODE_UNION,      /* children */
     NODE_INTERSECTION,
