@@ -207,6 +207,23 @@ static size_t sentence_end(struct slice s, size_t from) {
     return to;
 }
 
+/* "5 or 6" is no 5: where the numbers end that "or" joins to the one that ends at `end`. */
+static size_t alternatives_end(struct slice s, size_t end) {
+    for (;;) {
+        size_t at = end;
+        while (at < s.size && strchr(" ,", s.text[at]))
+            at++;
+        if (at == end || !starts(s, at, "or "))
+            return end;
+        for (at += 3; at < s.size && strchr(" -$", s.text[at]);)
+            at++;
+        size_t n = number_length(s, at);
+        if (!n)
+            return end;
+        end = at + n;
+    }
+}
+
 /* What a sentence behind "answer is" says: a formula between delimiters, LaTeX or a bracket as it
  * stands, the number behind the last "=", else its first number, else all. */
 static bool sentence_says(struct slice s, struct slice *out) {
@@ -225,6 +242,7 @@ static bool sentence_says(struct slice s, struct slice *out) {
     if (end + 1 < s.size && strchr("/^", s.text[end])) /* 3/4, 2^10 */
         while (end < s.size && !isspace((unsigned char)s.text[end]) && s.text[end] != ',')
             end++;
+    end = alternatives_end(s, end);
     *out = (struct slice){number.text, (size_t)(s.text + end - number.text)};
     return true;
 }
@@ -249,7 +267,16 @@ static bool find_last_number(struct slice s, struct slice *out) {
     struct slice lower;
     if (!find_number(s, true, out))
         return false;
-    size_t at = (size_t)(out->text - s.text);
+    size_t at = (size_t)(out->text - s.text), over = at ? at - 1 : 0;
+    bool slash = at && s.text[over] == '/' && is_digit(s, at);
+    while (slash && over > 0 && is_digit(s, over - 1))
+        over--;
+    if (slash && over + 1 < at && !(over > 0 && strchr("/.,", s.text[over - 1]))) {
+        bool sign = over > 0 && s.text[over - 1] == '-' &&
+                    (over < 2 || !isalnum((unsigned char)s.text[over - 2]));
+        *out = (struct slice){s.text + over - sign, at - over + sign + out->size};
+        return true; /* 3/4 */
+    }
     size_t from = at > 60 ? at - 60 : 0;
     struct slice before = {s.text + from, at - from};
     const char *word = NULL;
