@@ -52,6 +52,18 @@ static bool find_output(const struct json *line, const char **text, size_t *size
     return *text || err_set(e, EXIT_CONTENT, "expected \"output\": a string");
 }
 
+/* Why a value is no answer. */
+static bool refuse_gold(const struct json *value, struct err *e) {
+    size_t size;
+    double number;
+    if (value && json_bytes(value, &size))
+        return err_set(e, EXIT_CONTENT, "\"answer\" holds U+0000, which no gold can");
+    if (value && json_number(value, &number))
+        return err_set(e, EXIT_CONTENT,
+                       "\"answer\": expected a whole number below 2^53; write others as a string");
+    return err_set(e, EXIT_CONTENT, "expected \"answer\": a string or a whole number");
+}
+
 /* Gold, malloc'd; a whole number is one as well. NULL on error. */
 static char *find_gold(const struct json *line, const struct dataset *dataset, struct err *e) {
     const struct json *value = json_get(line, "answer");
@@ -63,23 +75,40 @@ static char *find_gold(const struct json *line, const struct dataset *dataset, s
         text = digits;
     }
     if (!text) {
-        err_set(e, EXIT_CONTENT, "expected \"answer\": a string or a whole number");
+        refuse_gold(value, e);
         return NULL;
     }
-    return dataset ? dataset_gold(dataset, text) : must_strdup(text);
+    char *gold = dataset ? dataset_gold(dataset, text) : must_strdup(text);
+    const char *rest = gold + strspn(gold, " \t\r\n");
+    if (!strncmp(rest, "####", 4))
+        rest += 4 + strspn(rest + 4, " \t\r\n");
+    if (*rest)
+        return gold;
+    free(gold);
+    err_set(e, EXIT_CONTENT, "\"answer\" is empty: nothing would equal it");
+    return NULL;
+}
+
+/* With options or without: they are checked, and change nothing of the verdict. */
+static const struct dataset *parse_dataset(const char *name, struct err *e) {
+    struct dataset_choice choice;
+    if (!dataset_parse(name, &choice, e))
+        return NULL;
+    free(choice.param);
+    return choice.dataset;
 }
 
 static bool find_dataset(const struct json *line, const char *standard, const struct dataset **out,
                          struct err *e) {
     const struct json *value = json_get(line, "dataset");
     const char *name = value ? json_text(value) : standard;
-    char bare[64];
     *out = NULL;
     if (!name)
         return !value || err_set(e, EXIT_CONTENT, "expected \"dataset\": a string");
-    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(name, ":"), name);
-    *out = dataset_find(bare);
-    return *out || err_set(e, EXIT_CONTENT, "unknown dataset '%s'", name);
+    *out = parse_dataset(name, e);
+    if (!*out)
+        e->code = EXIT_CONTENT;
+    return *out;
 }
 
 static bool grade_line(const void *context, const struct json *line, struct json_out *o,
@@ -128,8 +157,8 @@ static int run(int argc, char **argv, struct err *e) {
     struct grade_param param;
     if (!common_argv(options, &param, usage, about, argc, argv, e))
         return e->code;
-    if (param.dataset && !dataset_find(param.dataset))
-        return err_set(e, EXIT_USAGE, "unknown dataset '%s'", param.dataset), e->code;
+    if (param.dataset && !parse_dataset(param.dataset, e))
+        return e->code;
     if (param.jsonl && (param.run || param.db || param.disagreements || param.json))
         return err_set(e, EXIT_USAGE,
                        "--jsonl grades a file: it takes no --run, --db, --json or --disagreements"),

@@ -16,19 +16,19 @@ bool grade_equal(enum grade_profile profile, const char *gold, size_t gold_size,
                                    : mv_equal(gold, gold_size, answer, answer_size);
 }
 
-/* Where to cut a text so that it fits, without cutting a character. */
-static size_t cut(struct slice s, size_t room) {
-    if (s.size <= room)
-        return s.size;
-    size_t n = room;
-    while (n > room - 4 && (s.text[n] & 0xc0) == 0x80)
-        n--;
-    return n;
-}
-
+/* Cut where it is too long, but not within a character; what no C string holds is U+FFFD. */
 static void keep_extracted(struct slice found, struct grade *out) {
-    size_t n = cut(found, sizeof out->extracted - 1);
-    memcpy(out->extracted, found.text, n);
+    size_t used = 0;
+    for (size_t i = 0, n; i < found.size; i += n) {
+        const char *s = found.text + i;
+        n = utf8_width(s, found.size - i);
+        n = n ? n : 1;
+        size_t size = *s ? n : 3;
+        if (used + size >= sizeof out->extracted)
+            break;
+        memcpy(out->extracted + used, *s ? s : "\xef\xbf\xbd", size);
+        used += size;
+    }
 }
 
 void grade_answer(enum grade_profile profile, const char *gold, const char *text, size_t size,
