@@ -154,10 +154,11 @@ static bool lex_words(struct lexer *l, const char *s, size_t n) {
     char plain[TREE_NAME * 4];
     bool apart = !(l->how & READ_LIBRARY);
     for (size_t i = 0; i < n; i++)
-        apart &= isalpha((unsigned char)s[i]) || strchr(" ~.,'-", s[i]);
+        apart &= isalpha((unsigned char)s[i]) || (s[i] && strchr(" ~.,'-", s[i]));
     for (size_t i = 0; i < n;) {
-        size_t size = apart ? strcspn(s + i, " ~") : n;
-        size = size > n - i ? n - i : size;
+        size_t size = 0;
+        while (i + size < n && !(apart && strchr(" ~", s[i + size])))
+            size++;
         if (!text_plain(s + i, size, plain, sizeof plain))
             return false;
         i += size + apart;

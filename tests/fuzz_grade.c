@@ -26,6 +26,31 @@ static void check_text(const char *gold, const char *text, size_t size) {
     }
 }
 
+/* Commands that open and never close, where the tokens end: the first bytes say which, behind how
+ * many terms. */
+static void check_limits(const uint8_t *data, size_t size) {
+    static const char *const commands[] = {
+        "\\lfloor",    "\\lceil", "\\frac", "\\sqrt[", "\\binom",          "\\sin^",
+        "\\log_",      "|",       "(",      "\\{",     "\\begin{array}{",  "x_{",
+        "5\\text{m}^", "2^{",     "\\$",    "1:",      "\\begin{pmatrix}", "\\text{"};
+    enum { COMMANDS = sizeof commands / sizeof *commands };
+    char text[2000];
+    size_t n = 1;
+    text[0] = '1';
+    for (int terms = size > 1 ? 300 + data[0] % 20 : 0; terms > 0; terms--, n += 2)
+        memcpy(text + n, "+1", 2);
+    text[n++] = '+';
+    for (size_t i = 1; i < size && i < 40; i++) {
+        const char *command = commands[data[i] % COMMANDS];
+        size_t room = strlen(command);
+        memcpy(text + n, command, room);
+        n += room;
+    }
+    for (int profile = GRADE_STRICT; profile <= GRADE_MATH_VERIFY; profile++)
+        CHECK(grade_equal((enum grade_profile)profile, text, n, text, n));
+    grade_equal(GRADE_STRICT, text, n, "x>1", 3);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *a = (const char *)data, *end = size ? memchr(a, 0, size) : NULL;
@@ -43,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t keep = n < sizeof gold - 1 ? n : sizeof gold - 1;
     memcpy(gold, a, keep);
     gold[keep] = 0;
+    check_limits(data, size);
     check_text(gold, b, m);
     check_text(gold, a, size);
     return 0;
