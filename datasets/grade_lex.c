@@ -268,9 +268,10 @@ static bool lex_escape(struct lexer *l) { /* a backslash and no letter */
     case '#':
     case '(':
     case ')':
+        return true;
     case '[':
     case ']':
-        return true;
+        return !(l->how & READ_LIBRARY);
     default:
         return false;
     }
@@ -304,6 +305,9 @@ static bool lex_wide(struct lexer *l) { /* a character beyond ASCII */
     const char *s = l->text + l->at;
     size_t n = utf8_width(s, l->size - l->at);
     l->at += n;
+    static const char *const unread[] = {"–", "√", "∞", NULL}; /* by the library */
+    if ((l->how & READ_LIBRARY) && listed(unread, s, n))
+        return false;
     for (int i = 0; n && symbols[i][0]; i++)
         if (strlen(symbols[i][0]) == n && !memcmp(symbols[i][0], s, n))
             return lex_push_string(l, TOKEN_COMMAND, symbols[i][1], strlen(symbols[i][1]));
@@ -333,6 +337,8 @@ static bool lex_sign(struct lexer *l) {
     char c = lex_peek(l, 0);
     if (strchr("=<>", c) || (c == '!' && lex_peek(l, 1) == '='))
         return lex_relation(l);
+    if (c == '.' && (l->how & READ_LIBRARY))
+        return false;
     if (c == '.') { /* a full stop, or something left out */
         bool dots = lex_is(l, 0, "...");
         l->at += dots ? 3 : 1;
@@ -358,7 +364,7 @@ static bool lex(struct lexer *l) {
     bool ok = true;
     while (ok && l->at < l->size) {
         unsigned char c = (unsigned char)l->text[l->at];
-        if (isspace(c) || c == '~') {
+        if (isspace(c) || (c == '~' && !(l->how & READ_LIBRARY))) {
             l->space = true;
             l->at++;
         } else if (isdigit(c) || (c == '.' && lex_digit(l, 1))) {

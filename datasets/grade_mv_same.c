@@ -230,7 +230,8 @@ static bool same(struct part gold, struct part answer, int64_t *left) {
     if (!shape_of(gold, &a) || !shape_of(answer, &b))
         return false;
     if (a.kind == SHAPE_MATRIX || b.kind == SHAPE_MATRIX)
-        return a.kind == b.kind && a.columns == b.columns && in_order(&a, &b, left);
+        return a.kind == b.kind && a.open == b.open && a.columns == b.columns &&
+               in_order(&a, &b, left);
     if (a.kind == SHAPE_ONE && b.kind == SHAPE_ONE)
         return same_scalars(gold, answer, left);
     return same_collections(gold, answer, &a, &b, left);
