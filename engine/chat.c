@@ -104,25 +104,43 @@ static const struct chat_template *find_text(const char *text, char sha256[HASH_
 }
 
 static bool choose(const struct model *model, struct chat *out, struct err *e) {
-    char *text;
+    char *text, sha256[HASH_HEX];
     if (!chat_text(model, &text, e))
         return false;
     if (!text)
         return true;
-    out->template = find_text(text, out->sha256);
+    out->template = find_text(text, sha256);
     free(text);
     if (out->template)
         return true;
     log_warn("%s: its chat template (SHA-256 %.12s...) is not known, prompts go in as they are; "
              "--template NAME takes one of `raas list templates`",
-             model->path, out->sha256);
-    *out->sha256 = 0;
+             model->path, sha256);
     return true;
+}
+
+/* A name and each of the texts that lead to one template give the same prompts, so the hash is of
+ * what all of them do: of [before,after,trim] as canonical JSON. */
+static void identify(struct chat *chat) {
+    const struct chat_template *template = chat->template;
+    if (!template)
+        return;
+    struct json_out o = {0};
+    json_open(&o, '[');
+    json_put_text(&o, template->before);
+    json_put_text(&o, template->after);
+    json_put_bool(&o, template->trim);
+    json_close(&o, ']');
+    hash_bytes(o.text, o.size, chat->sha256);
+    free(o.text);
 }
 
 bool chat_open(const struct model *model, const char *wanted, struct chat *out, struct err *e) {
     *out = (struct chat){.template = find_name(wanted)};
-    return chat_check(wanted, e) && (strcmp(wanted, "auto") != 0 || choose(model, out, e));
+    if (!chat_check(wanted, e) || (!strcmp(wanted, "auto") && !choose(model, out, e)))
+        return false;
+    identify(out);
+    return true;
 }
 
 const char *chat_name(const struct chat *chat) {

@@ -19,7 +19,7 @@ extern const struct chat_template chat_table[]; /* ended by a NULL name */
 
 struct chat {
     const struct chat_template *template; /* NULL: prompts go in as they are */
-    char sha256[HASH_HEX]; /* of the model's own text, if that chose the template; else "" */
+    char sha256[HASH_HEX]; /* of what it puts around a prompt, however it was chosen; "": none */
 };
 
 /* The text of the template that the model brings (Jinja), in any of the places that the formats

@@ -6,8 +6,7 @@
 
 /* What only the machine and the files know about a result. */
 struct cell_identity {
-    const char *model_sha256, *tokenizer_sha256,
-        *template_sha256; /* NULL: no template, or one by name */
+    const char *model_sha256, *tokenizer_sha256, *template_sha256; /* NULL: no template */
     const char *dataset_sha256;
     const char *prompt_variant; /* "none" without a template */
     const char *isa;

@@ -96,7 +96,7 @@ void workload_close(struct workload *w) {
 
 /* --- jobs ---------------------------------------------------------------------------------- */
 
-/* NULL: the model's template chose nothing. */
+/* NULL: no template. */
 static const char *template_hash(const struct workload *w) {
     return *w->chat.sha256 ? w->chat.sha256 : NULL;
 }

@@ -202,13 +202,14 @@ static void test_chat_bos_comes_once(void **state) {
     assert_true(chat_open(&model, "mistral", &chat, &e));
     assert_true(chat_encode(&model, &chat, "Hi", 2, &ids, &e));
     assert_true(ids.ids[0] == bos && ids.ids[1] != bos);
-    assert_int_equal(*chat.sha256, 0);
+    assert_int_equal(strlen(chat.sha256), 64);
     assert_string_equal(chat_name(&chat), "mistral");
     assert_true(chat_open(&model, "none", &chat, &e));
     assert_true(chat_encode(&model, &chat, "Hi", 2, &plain, &e));
     assert_int_equal(plain.ids[0], bos);
     assert_true(plain.count < ids.count);
     assert_string_equal(chat_name(&chat), "none");
+    assert_int_equal(*chat.sha256, 0);
     id_list_free(&ids);
     id_list_free(&plain);
     tokenizer_free(model.tokenizer);
@@ -230,7 +231,11 @@ static void test_chat_auto_knows_a_real_text(void **state) {
     struct model model = {.path = (char *)f->path};
     assert_true(chat_open(&model, "auto", &chat, &e));
     assert_string_equal(chat_name(&chat), "qwen3");
-    assert_int_equal(strlen(chat.sha256), 64);
+    struct chat named;
+    assert_true(chat_open(&model, "qwen3", &named, &e));
+    assert_string_equal(chat.sha256, named.sha256); /* one key, whichever way it was chosen */
+    assert_true(chat_open(&model, "qwen3-no-think", &named, &e));
+    assert_string_not_equal(chat.sha256, named.sha256);
     assert_true(chat_open(&model, "none", &chat, &e));
     assert_null(chat.template);
     char *text;
