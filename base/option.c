@@ -114,13 +114,20 @@ static bool set_list(struct option_list *list, const char *value) {
     return true;
 }
 
+/* As a double a number beyond 2^53 can look like a bound that it is beyond. */
+static bool within(int64_t n, const struct option *o) {
+    double x = (double)n;
+    return x >= o->min && x <= o->max && (x < o->max || o->max >= 0x1p63 || n <= (int64_t)o->max) &&
+           (x > o->min || o->min <= -0x1p63 || n >= (int64_t)o->min);
+}
+
 static bool set_field(const struct option *o, void *at, const char *value) {
     int64_t whole;
     double real;
     int index;
     switch (o->type) {
     case OPTION_INT:
-        if (!parse_int(value, &whole) || (double)whole < o->min || (double)whole > o->max)
+        if (!parse_int(value, &whole) || !within(whole, o))
             return false;
         *(int64_t *)at = whole;
         return true;

@@ -161,17 +161,32 @@ static bool start(struct run *r, struct err *e) {
     return db_commit(r->db, e);
 }
 
-/* Answers of all planned cells, whichever run made them, that ended in NaN or infinity. */
-static bool count_numeric(struct run *r, int64_t *n, struct err *e) {
-    struct db_query *q = db_query(r->db,
-                                  "SELECT count(*) FROM result JOIN run_cell USING (cell_id) "
-                                  "WHERE run_cell.run_id = ? AND result.finish = 'numeric'",
-                                  e);
+/* Answers of all planned cells, whichever run made them, and those that ended in NaN or infinity.
+ */
+static bool count_answers(struct run *r, int64_t *n, int64_t *numeric, struct err *e) {
+    struct db_query *q =
+        db_query(r->db,
+                 "SELECT count(*), sum(finish = 'numeric') "
+                 "FROM result JOIN run_cell USING (cell_id) WHERE run_cell.run_id = ?",
+                 e);
     if (!q)
         return false;
     db_bind_int(q, 1, r->id);
-    *n = db_next(q, e) ? db_int(q, 0) : 0;
+    bool any = db_next(q, e);
+    *n = any ? db_int(q, 0) : 0;
+    *numeric = any ? db_int(q, 1) : 0;
     return db_query_end(q);
+}
+
+/* Without answers, of a run whose cells are all left out, there is no table to print. */
+static bool print_table(const struct run *r, int64_t n_answers, struct err *e) {
+    char name[24];
+    snprintf(name, sizeof name, "%lld", (long long)r->id);
+    if (n_answers)
+        return table_print(r->db, name, r->params->json ? TABLE_JSON : TABLE_TEXT, stdout, e);
+    if (r->params->json)
+        puts("[]");
+    return true;
 }
 
 /* The device, all workers or the database failed: answers that were whole before that stay. */
@@ -186,12 +201,12 @@ static int abandon(struct run *r, const struct err *e) {
 }
 
 static int finish(struct run *r, struct err *e) {
-    int64_t left = r->progress.total - r->progress.finished, numeric;
+    int64_t left = r->progress.total - r->progress.finished, answers, numeric;
     bool stop = left && stop_requested();
     CHECK(!left || stop || r->workers || r->n_unfit);
     progress_show(&r->progress, true);
     log_status_end();
-    if (!commit(r, true, e) || !count_numeric(r, &numeric, e) ||
+    if (!commit(r, true, e) || !count_answers(r, &answers, &numeric, e) ||
         !db_run_finish(r->db, r->id,
                        stop              ? DB_STOPPED
                        : numeric || left ? DB_INCOMPLETE
@@ -203,9 +218,7 @@ static int finish(struct run *r, struct err *e) {
                  (long long)r->progress.finished, (long long)r->progress.total);
         return EXIT_SIGNAL;
     }
-    char name[24];
-    snprintf(name, sizeof name, "%lld", (long long)r->id);
-    if (!table_print(r->db, name, r->params->json ? TABLE_JSON : TABLE_TEXT, stdout, e))
+    if (!print_table(r, answers, e))
         return e->code;
     if (numeric)
         log_warn("%lld answers ended in numbers that are not finite", (long long)numeric);

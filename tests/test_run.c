@@ -130,6 +130,18 @@ static void test_run_leaves_out_what_does_not_fit_into_memory(void **state) {
     runs_expect_same(db, runs.rows);
 }
 
+static void test_run_that_leaves_all_out_is_incomplete(void **state) {
+    (void)state;
+    char db[64];
+    runs_path(db, "none.db");
+    runs_expect(RUN(db, "--kv-bytes", "99999", "--set", "policy=full"), EXIT_PARTIAL);
+    runs_expect_words("answers are missing");
+    char *said = runs_read("stderr");
+    assert_null(strstr(said, "error"));
+    free(said);
+    runs_expect(RUN(db, "--kv-bytes", "9007199254740993"), EXIT_USAGE);
+}
+
 /* --- what cannot be ------------------------------------------------------------------------- */
 
 static void test_run_names_what_is_wrong_with_a_database(void **state) {
@@ -289,6 +301,7 @@ int main(void) {
         cmocka_unit_test(test_run_dry_run_writes_nothing),
         cmocka_unit_test(test_run_isolated_rows_are_timed_apart),
         cmocka_unit_test(test_run_leaves_out_what_does_not_fit_into_memory),
+        cmocka_unit_test(test_run_that_leaves_all_out_is_incomplete),
         cmocka_unit_test(test_run_names_what_is_wrong_with_a_database),
         cmocka_unit_test(test_run_numeric_errors_end_the_answer_and_not_the_run),
         cmocka_unit_test(test_run_command_line_mistakes_are_told_at_once),
