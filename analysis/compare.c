@@ -6,9 +6,10 @@
 #define SEED 1
 #define LEVEL 0.05
 
-/* Several cells of the reference may have given a sample the same effective budget, and then the
- * same answer: min() picks one. A greedy cell stored once per sample would answer every repeat
- * alike, so it meets each repeat of a cell that draws. */
+/* Config is canonical JSON, and policy and budget stand in its member "policy" alone. Of a
+ * reference in several versions the newest counts. Several cells of the reference may have given a
+ * sample the same effective budget, and then the same answer: min() picks one. A greedy cell stored
+ * once per sample would answer every repeat alike, so it meets each repeat of a cell that draws. */
 static const char pairs_sql[] =
     "WITH once (cell_id) AS ("
     "  SELECT id FROM cell WHERE temperature = 0 AND NOT EXISTS ("
@@ -17,10 +18,11 @@ static const char pairs_sql[] =
     "FROM cell ca "
     "JOIN cell cb ON cb.policy = ?2 AND ca.policy <> ?2 "
     "  AND cb.model_id = ca.model_id AND cb.dataset_id = ca.dataset_id "
-    "  AND cb.prompt_variant = ca.prompt_variant AND cb.temperature = ca.temperature "
-    "  AND cb.top_p = ca.top_p AND cb.seed = ca.seed AND cb.max_new = ca.max_new "
-    "  AND cb.precision = ca.precision AND cb.backend = ca.backend AND cb.isa = ca.isa "
-    "  AND cb.width IS ca.width AND cb.timing = ca.timing "
+    "  AND json_remove(cb.config, '$.policy') = json_remove(ca.config, '$.policy') "
+    "  AND cb.policy_version = (SELECT max(cv.policy_version) FROM cell cv "
+    "    WHERE cv.policy = ?2 AND cv.model_id = ca.model_id AND cv.dataset_id = ca.dataset_id "
+    "      AND json_remove(cv.config, '$.policy') = json_remove(ca.config, '$.policy') "
+    "      AND EXISTS (SELECT 1 FROM result WHERE result.cell_id = cv.id)) "
     "JOIN v_result a ON a.cell_id = ca.id "
     "JOIN v_result b ON b.cell_id = cb.id AND b.sample_id = a.sample_id "
     "  AND (b.repeat = a.repeat OR ca.id IN once OR cb.id IN once) "

@@ -14,8 +14,9 @@ struct comparison {
     double p_holm;          /* filled by the caller, who knows the family */
 };
 
-/* Compares cell `cell` with the policy spelled `reference` (without a budget) under the same model,
- * dataset and settings. Pairs have the same sample and repeat and equal effective budgets; the
+/* Compares cell `cell` with the policy spelled `reference` (without a budget), in its newest
+ * version, where all else that decides a result is equal: model, dataset and the whole of
+ * cell.config but "policy". Pairs have the same sample and repeat and equal effective budgets; the
  * budget of the reference "full" equals any, and the one answer of a greedy cell any repeat. */
 bool compare_cell(struct db *db, int64_t cell, const char *reference, struct comparison *out,
                   struct err *e);

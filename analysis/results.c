@@ -3,21 +3,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+// clang-format off
+/* What tells rows apart that agree in `same`, where they differ in `hash`. */
+#define MARK(same, hash, word)                                                                     \
+    "CASE WHEN min(" hash ") OVER (PARTITION BY " same ") = max(" hash                             \
+    ") OVER (PARTITION BY " same ") THEN '' ELSE ' (" word " ' || substr(" hash ", 1, 8) || ')' END"
+
+/* A section of a table is one model, dataset and settings: all that decides a result shows in these,
+ * but policy and budget. Of cell.config settings say what is not as by default. */
 static const char rows_sql[] =
-    "SELECT cell_id, model, dataset, policy, metric, "
+    "WITH hashed AS ("
+    "  SELECT v_accuracy.*, cell.config, cell.policy_version, dataset.sha256 AS file, "
+    "    weights_sha256, tokenizer_sha256, ifnull(template_sha256, '') AS template_sha256 "
+    "  FROM v_accuracy JOIN cell ON cell.id = v_accuracy.cell_id "
+    "  JOIN model ON model.id = cell.model_id JOIN dataset ON dataset.id = cell.dataset_id "
+    "  WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)) "
+    "SELECT cell_id, "
+    "  model || " MARK("model", "weights_sha256", "weights") " || "
+    "    " MARK("model", "tokenizer_sha256", "tokenizer") " || "
+    "    " MARK("model, prompt_variant", "template_sha256", "template") ", "
+    "  dataset || " MARK("dataset", "file", "SHA-256") ", "
+    "  policy || " MARK("policy", "policy_version", "version") ", metric, "
     "  precision || ' on ' || backend || ' (' || isa || '), ' || "
     "  CASE WHEN temperature = 0 THEN 'greedy' "
     "       ELSE 'temperature ' || temperature || ', top-p ' || top_p END || "
     "  ', seed ' || seed || "
     "  CASE prompt_variant WHEN 'none' THEN '' ELSE ', prompt ' || prompt_variant END || "
     "  ', at most ' || max_new || ' new tokens' || ifnull(', width ' || width, '') || "
-    "  CASE timing WHEN 'isolated' THEN ', isolated' ELSE '' END AS settings, "
+    "  CASE timing WHEN 'isolated' THEN ', isolated' ELSE '' END || "
+    "  CASE WHEN json_extract(config, '$.stop_loops') THEN ', loops stopped' ELSE '' END || "
+    "  ifnull(', result version ' || nullif(json_extract(config, '$.result_version'), 1), '') "
+    "    AS settings, "
     "  ifnull(budget, 0), mean_effective_budget, n, samples, correct, wrong, capped, numeric, "
     "  loops, accuracy, lo, hi, mean_tokens, kv_tokens_peak, kv_bytes_peak, ttft_seconds, "
     "  tpot_seconds, jct_seconds "
-    "FROM v_accuracy "
-    "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1) "
-    "ORDER BY model, dataset, settings, policy <> 'full', policy, budget, cell_id";
+    "FROM hashed ORDER BY 2, 3, settings, hashed.policy <> 'full', 4, budget, cell_id";
+// clang-format on
 
 bool results_run(struct db *db, const char *run, int64_t *id, struct err *e) {
     *id = 0;

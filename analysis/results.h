@@ -5,8 +5,10 @@
 
 struct result_row { /* a row of v_accuracy; texts are owned */
     int64_t cell;
+    /* Names, with a short hash behind where rows of one name have other files, and a policy's
+     * version where rows have several. */
     char *model, *dataset, *policy, *metric;
-    char *settings;   /* all else that a reader must know: precision, backend, sampling, ... */
+    char *settings;   /* all else that decides a result: precision, backend, sampling, ... */
     int64_t budget;   /* 0: none */
     double effective; /* mean effective budget; NaN: none */
     int64_t n, samples, correct, wrong, capped, numeric, loops;

@@ -12,8 +12,8 @@ enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_MD, TABLE_LATEX, TABLE_JSON };
 
 /* Prints the cells that run `run` planned (a name, which stands for its latest run, or a number;
  * NULL: all cells of the database), compared with full. CSV has the columns of view v_accuracy and
- * nothing else; JSON adds the comparison to them. EXIT_USAGE for an unknown run; EXIT_CONTENT when
- * there is no result yet. */
+ * the hashes of dataset and weights; JSON adds the comparison to them. EXIT_USAGE for an unknown
+ * run; EXIT_CONTENT when there is no result yet. */
 bool table_print(struct db *db, const char *run, enum table_format format, FILE *out,
                  struct err *e);
 

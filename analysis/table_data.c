@@ -9,7 +9,10 @@
 static struct db_query *select_rows(struct db *db, const struct results *results, struct err *e) {
     struct db_query *q =
         db_query(db,
-                 "SELECT * FROM v_accuracy "
+                 "SELECT v_accuracy.*, dataset.sha256 AS dataset_sha256, weights_sha256 "
+                 "FROM v_accuracy JOIN cell ON cell.id = v_accuracy.cell_id "
+                 "JOIN model ON model.id = cell.model_id "
+                 "JOIN dataset ON dataset.id = cell.dataset_id "
                  "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)",
                  e);
     if (q)

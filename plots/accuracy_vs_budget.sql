@@ -11,15 +11,17 @@ WITH newest AS (
       AND (?2 IS NULL OR model.name = ?2)
       AND (?3 IS NULL OR dataset.name = ?3)
     ORDER BY cell.timing = 'shared' DESC, result.id DESC LIMIT 1
+), drawn AS ( -- of a policy in several versions the newest
+    SELECT cell.id, row_number() OVER (PARTITION BY cell.policy, cell.budget ORDER BY cell.policy_version DESC) AS place
+    FROM newest
+    JOIN cell ON cell.model_id = newest.model_id AND cell.dataset_id = newest.dataset_id
+        AND json_remove(cell.config, '$.policy') = json_remove(newest.config, '$.policy')
+    WHERE (?1 = 0 OR cell.id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1))
+      AND EXISTS (SELECT 1 FROM result WHERE result.cell_id = cell.id)
 )
 SELECT replace(v.policy, ' ', '_') AS policy, v.budget, v.mean_effective_budget AS effective, v.kv_tokens_peak AS kept,
        v.kv_bytes_peak AS bytes, v.accuracy, v.lo, v.hi, v.samples AS n, v.model, v.dataset
-FROM newest
-JOIN cell ON cell.model_id = newest.model_id AND cell.dataset_id = newest.dataset_id
-    AND cell.prompt_variant = newest.prompt_variant AND cell.temperature = newest.temperature
-    AND cell.top_p = newest.top_p AND cell.seed = newest.seed AND cell.max_new = newest.max_new
-    AND cell.precision = newest.precision AND cell.backend = newest.backend
-    AND cell.isa = newest.isa AND cell.width IS newest.width AND cell.timing = newest.timing
-JOIN v_accuracy v ON v.cell_id = cell.id
-WHERE ?1 = 0 OR cell.id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)
-ORDER BY v.policy <> 'full', v.policy, v.budget, cell.id;
+FROM drawn
+JOIN v_accuracy v ON v.cell_id = drawn.id
+WHERE drawn.place = 1
+ORDER BY v.policy <> 'full', v.policy, v.budget, v.cell_id;

@@ -39,21 +39,23 @@ int64_t rows_cell(struct rows *rows, const char *policy, int64_t budget, enum db
     struct err e = {0};
     struct json_out config = {0};
     json_open(&config, '{');
-    json_name(&config, "budget");
-    json_put_int(&config, budget);
-    json_name(&config, "dataset");
-    json_put_int(&config, rows->dataset);
+    json_add_int(&config, "dataset", rows->dataset);
     json_name(&config, "policy");
-    json_put_text(&config, policy);
-    json_name(&config, "timing");
-    json_put_int(&config, timing);
+    json_open(&config, '{');
+    json_add_int(&config, "budget", budget);
+    json_add_text(&config, "name", policy);
+    json_add_int(&config, "version", 1 + rows->versions);
+    json_close(&config, '}');
+    json_add_int(&config, "result_version", 1 + rows->result_versions);
+    json_add_bool(&config, "stop_loops", rows->stop_loops);
+    json_add_int(&config, "timing", timing);
     json_close(&config, '}');
     struct db_cell cell = {.model = rows->model,
                            .dataset = rows->dataset,
                            .config = config.text,
                            .policy = policy,
                            .policy_options = "{}",
-                           .policy_version = 1,
+                           .policy_version = 1 + rows->versions,
                            .budget = budget,
                            .prompt_variant = "none",
                            .top_p = 1,

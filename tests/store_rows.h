@@ -6,6 +6,9 @@
 struct rows {
     struct db *db;
     int64_t run, model, dataset;
+    /* of the cells to come */
+    int versions, result_versions; /* of policies and results, above 1 */
+    bool stop_loops;
 };
 
 /* Opens path for writing and adds a run, a model "tiny" and a dataset of that name and metric. */

@@ -143,7 +143,8 @@ static void test_table_csv_has_the_columns_of_the_view(void **state) {
                  db_column(q, c));
     db_query_end(q);
     assert_memory_equal(csv, head, strlen(head));
-    assert_int_equal(csv[strlen(head)], '\n');
+    const char *hashes = ",dataset_sha256,weights_sha256\n";
+    assert_memory_equal(csv + strlen(head), hashes, strlen(hashes));
     const char *asked =
         "model,dataset,policy,budget,mean_effective_budget,n,correct,accuracy,lo,hi,"
         "metric,mean_tokens,kv_tokens_peak,kv_bytes_peak,";
@@ -264,6 +265,74 @@ static void test_table_one_answer_meets_every_repeat(void **state) {
     db_close(rows.db);
 }
 
+/* Answers of the same problems in cells that differ in one thing more than the policy. */
+static void test_table_pairs_only_what_is_equal_but_for_the_policy(void **state) {
+    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
+    rows_begin(&rows);
+    rows.stop_loops = true;
+    add_cell(&rows, "full", 0, 4, 4, 0);
+    rows.stop_loops = false, rows.result_versions = 1;
+    add_cell(&rows, "full", 0, 4, 4, 0);
+    rows.result_versions = 0;
+    add_cell(&rows, "h2o", 256, 4, 1, 0);
+    rows_commit(&rows);
+    struct err e = {0};
+    struct results results;
+    assert_true(results_load(rows.db, NULL, "full", &results, &e));
+    assert_int_equal(find(&results, "h2o", 256)->against.pairs, 0);
+    results_free(&results);
+    char *text = printed(rows.db, NULL, "full", TABLE_TEXT);
+    assert_non_null(strstr(text, "new tokens, loops stopped\n"));
+    assert_non_null(strstr(text, "new tokens, result version 2\n"));
+    assert_non_null(strstr(text, "new tokens\n"));
+    free(text);
+    db_close(rows.db);
+}
+
+/* The first version of full is right, the second wrong: it is the second that counts. */
+static void test_table_tells_versions_of_a_policy_apart(void **state) {
+    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
+    rows_begin(&rows);
+    add_cell(&rows, "full", 0, 4, 4, 0);
+    add_cell(&rows, "h2o", 256, 4, 1, 0);
+    rows.versions = 1;
+    add_cell(&rows, "full", 0, 4, 0, 0);
+    rows_commit(&rows);
+    struct err e = {0};
+    struct results results;
+    assert_true(results_load(rows.db, NULL, "full", &results, &e));
+    assert_int_equal(find(&results, "h2o", 256)->against.pairs, 4);
+    assert_int_equal(find(&results, "h2o", 256)->against.only_cell, 1);
+    assert_int_equal(find(&results, "full (version 1)", 0)->correct, 4);
+    assert_int_equal(find(&results, "full (version 2)", 0)->correct, 0);
+    results_free(&results);
+    db_close(rows.db);
+}
+
+/* Another file of the same name: a section of its own, with the hash in its heading. */
+static void test_table_tells_files_of_one_name_apart(void **state) {
+    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "gsm8k", "chain");
+    struct err e = {0};
+    rows_begin(&rows);
+    add_cell(&rows, "full", 0, 4, 4, 0);
+    char hash[HASH_HEX];
+    hash_bytes("other", 5, hash);
+    struct db_dataset other = {.name = "gsm8k", .options = "{}", .sha256 = hash, .metric = "chain"};
+    assert_true(db_dataset(rows.db, &other, &rows.dataset, &e));
+    add_cell(&rows, "h2o", 256, 4, 1, 0);
+    rows_commit(&rows);
+    char heading[80], *text = printed(rows.db, NULL, "full", TABLE_TEXT);
+    snprintf(heading, sizeof heading, "tiny on gsm8k (SHA-256 %.8s)\n", hash);
+    assert_non_null(strstr(text, heading));
+    assert_non_null(strstr(text, "tiny on gsm8k (SHA-256 00000000)\n"));
+    assert_null(strstr(text, "Against"));
+    free(text);
+    text = printed(rows.db, NULL, "full", TABLE_CSV);
+    assert_non_null(strstr(text, hash));
+    free(text);
+    db_close(rows.db);
+}
+
 static void test_table_says_when_there_is_nothing(void **state) {
     struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
     struct err e = {0};
@@ -285,6 +354,9 @@ int main(void) {
         IN_FOLDER(test_table_pairs_equal_effective_budgets_only),
         IN_FOLDER(test_table_repeats_are_tested_by_problem),
         IN_FOLDER(test_table_one_answer_meets_every_repeat),
+        IN_FOLDER(test_table_pairs_only_what_is_equal_but_for_the_policy),
+        IN_FOLDER(test_table_tells_versions_of_a_policy_apart),
+        IN_FOLDER(test_table_tells_files_of_one_name_apart),
         IN_FOLDER(test_table_says_when_there_is_nothing),
     };
     return cmocka_run_group_tests_name("table", tests, NULL, NULL);
