@@ -205,7 +205,11 @@ static bool parse_pair(const struct option *table, void *param, const char *what
                        uint64_t *seen, struct err *e) {
     char *equals = strchr(pair, '=');
     if (!equals)
-        return err_set(e, EXIT_USAGE, "%s: expected key=value, got '%s'", what, pair);
+        return err_set(
+            e, EXIT_USAGE,
+            "%s: expected key=value, got '%s'; a comma inside a value is written \\, or, "
+            "in JSON, as it is: {\"path\": \"a,b\"}",
+            what, pair);
     *equals = 0;
     const struct option *o = find(table, pair);
     if (o && (o->type == OPTION_TEXT || o->type == OPTION_LIST))
@@ -220,15 +224,26 @@ static bool parse_pair(const struct option *table, void *param, const char *what
     return option_set(table, param, what, pair, equals + 1, e);
 }
 
+/* The comma that ends a pair; those behind a backslash belong to it, and lose that. NULL: none. */
+static char *end_of_pair(char *pair) {
+    char *to = pair, *from = pair;
+    for (; *from && *from != ','; from++) {
+        if (*from == '\\' && from[1] == ',')
+            from++;
+        *to++ = *from;
+    }
+    bool comma = *from == ',';
+    *to = 0;
+    return comma ? from : NULL;
+}
+
 bool option_parse(const struct option *table, void *param, const char *what, const char *text,
                   struct err *e) {
     char *copy = must_strdup(text);
     uint64_t seen = 0;
     bool ok = true;
     for (char *pair = copy; ok && *text && pair;) {
-        char *comma = strchr(pair, ',');
-        if (comma)
-            *comma = 0;
+        char *comma = end_of_pair(pair);
         ok = parse_pair(table, param, what, pair, &seen, e);
         pair = comma ? comma + 1 : NULL;
     }

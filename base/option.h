@@ -47,7 +47,7 @@ bool option_set(const struct option *table, void *param, const char *what, const
                 const char *value, struct err *e);
 
 /* Parses "key=value,key=value" (empty is fine; a key given twice is an error). TEXT options are not
- * allowed; a STRING cannot hold a comma. */
+ * allowed; a comma inside a value is written "\,". */
 bool option_parse(const struct option *table, void *param, const char *what, const char *text,
                   struct err *e);
 

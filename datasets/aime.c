@@ -24,14 +24,29 @@ static const struct option options[] = {
 };
 // clang-format on
 
-/* 204, "204", "\\boxed{204}" or "$204^\\circ$": its digits, which are the only ones. */
+/* Takes `start` and `end` away from around a text; false, with nothing done, where one is missing.
+ */
+static bool peel(const char **from, size_t *n, const char *start, const char *end) {
+    size_t a = strlen(start), b = strlen(end);
+    if (*n < a + b || memcmp(*from, start, a) != 0 || memcmp(*from + *n - b, end, b) != 0)
+        return false;
+    *from += a, *n -= a + b;
+    return true;
+}
+
+/* 204, "204", "\\boxed{204}" or "$204^\\circ$": a whole number, and nothing else but what it is
+ * written in. */
 static char *gold(const char *answer) {
-    const char *from = answer + strcspn(answer, "0123456789");
-    size_t n = strspn(from, "0123456789");
-    if (n < 1 || n > 3 || strpbrk(from + n, "0123456789"))
-        return NULL;
+    static const char *const shells[][2] = {{" ", ""},         {"", " "},       {"$", "$"},
+                                            {"\\boxed{", "}"}, {"", "^\\circ"}, {"", "^{\\circ}"}};
+    const char *from = answer;
+    size_t n = strlen(answer);
+    for (size_t i = 0; i < sizeof shells / sizeof *shells;)
+        i = peel(&from, &n, shells[i][0], shells[i][1]) ? 0 : i + 1;
     while (n > 1 && *from == '0')
         from++, n--;
+    if (n < 1 || n > 3 || strspn(from, "0123456789") < n)
+        return NULL;
     char *out = must_strdup(from);
     out[n] = 0;
     return out;

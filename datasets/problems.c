@@ -15,6 +15,7 @@ enum { LARGEST = 256 << 20, LONGEST_LINE = 1 << 20 };
 
 struct entry {
     char id[64];
+    bool id_changed;                    /* characters of the file's were replaced or cut off */
     char *question, *answer, *solution; /* solution may be NULL */
     size_t line;
 };
@@ -73,15 +74,19 @@ static bool take_field(const struct json *line, const char *const names[FIELD_NA
 }
 
 /* "test/algebra/1.json" as an id: only characters that file names and keys can hold. */
-static void make_id(const char *dataset, const char *said, size_t number, char out[64]) {
+static void make_id(const char *dataset, const char *said, size_t number, struct entry *entry) {
+    char *out = entry->id;
     if (!said) {
-        snprintf(out, 64, "%s-%zu", dataset, number);
+        snprintf(out, sizeof entry->id, "%s-%zu", dataset, number);
         return;
     }
-    int n = snprintf(out, 64, "%s-%s", dataset, said);
-    for (int i = 0; i < n && i < 63; i++)
-        if (!isalnum((unsigned char)out[i]) && !strchr("._-", out[i]))
+    int n = snprintf(out, sizeof entry->id, "%s-%s", dataset, said);
+    entry->id_changed = n >= (int)sizeof entry->id;
+    for (int i = 0; out[i]; i++)
+        if (!isalnum((unsigned char)out[i]) && !strchr("._-", out[i])) {
             out[i] = '-';
+            entry->id_changed = true;
+        }
 }
 
 /* The answer field becomes gold. */
@@ -113,7 +118,7 @@ static bool take_line(struct loaded *l, const struct json *line, const char *pla
               take_field(line, fields->solution, false, place, &entry->solution, e) &&
               take_field(line, fields->id, false, place, &id, e);
     if (ok) {
-        make_id(l->source->dataset, id && *id ? id : NULL, l->n - 1, entry->id);
+        make_id(l->source->dataset, id && *id ? id : NULL, l->n - 1, entry);
         ok = keep_gold(l->source, entry, place, e);
     }
     free(id);
@@ -128,6 +133,18 @@ static int by_id(const void *a, const void *b) {
     return order ? order : (x->line > y->line) - (x->line < y->line);
 }
 
+static bool same_id(const struct loaded *l, const struct entry *first, const struct entry *again,
+                    struct err *e) {
+    if (first->id_changed || again->id_changed)
+        return err_set(
+            e, EXIT_CONTENT,
+            "%s: line %zu: its id becomes %s, as that of line %zu does: expected ids that "
+            "differ in letters, digits, '.', '_' or '-' of 63 characters in all",
+            l->path, again->line, again->id, first->line);
+    return err_set(e, EXIT_CONTENT, "%s: line %zu: problem %s stands in line %zu already", l->path,
+                   again->line, again->id, first->line);
+}
+
 static bool check_ids(const struct loaded *l, struct err *e) {
     const struct entry **sorted = must_alloc(l->n * sizeof *sorted);
     for (size_t i = 0; i < l->n; i++)
@@ -136,8 +153,7 @@ static bool check_ids(const struct loaded *l, struct err *e) {
     bool ok = true;
     for (size_t i = 1; ok && i < l->n; i++)
         if (!strcmp(sorted[i - 1]->id, sorted[i]->id))
-            ok = err_set(e, EXIT_CONTENT, "%s: line %zu: problem %s stands in line %zu already",
-                         l->path, sorted[i]->line, sorted[i]->id, sorted[i - 1]->line);
+            ok = same_id(l, sorted[i - 1], sorted[i], e);
     free(sorted);
     return ok;
 }

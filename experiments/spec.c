@@ -36,6 +36,29 @@ const struct json *spec_next(const struct json *list, const struct json *at) {
     return json_type(list) == JSON_ARRAY ? json_next(at) : NULL;
 }
 
+/* Appends one member as ":key=value" or ",key=value". */
+static bool add_value(char *spec, const struct json *at, const struct json *value, struct err *e) {
+    char text[OPTION_STRING_ROOM], escaped[2 * OPTION_STRING_ROOM];
+    const char *string = json_text(value);
+    if (string && strlen(string) >= sizeof text)
+        return err_set(e, EXIT_CONTENT, "option '%s': too long: expected at most %zu bytes",
+                       json_key(at), sizeof text - 1);
+    if (!spec_scalar(value, text, sizeof text))
+        return err_set(e, EXIT_CONTENT, "option '%s': expected a number, a word or a list of them",
+                       json_key(at));
+    size_t used = 0, end = strlen(spec);
+    for (const char *c = text; *c; c++) {
+        if (*c == ',')
+            escaped[used++] = '\\';
+        escaped[used++] = *c;
+    }
+    escaped[used] = 0;
+    int n = snprintf(spec + end, SPEC_MAX - end, "%c%s=%s", strchr(spec, ':') ? ',' : ':',
+                     json_key(at), escaped);
+    return (n >= 0 && (size_t)n < SPEC_MAX - end) ||
+           err_set(e, EXIT_CONTENT, "options longer than %d characters", SPEC_MAX);
+}
+
 /* Appends the members from `at` on to `spec`, one value of each at a time, and takes every product.
  */
 static bool expand_members(const struct json *at, const char *head, char *spec, spec_take *take,
@@ -49,15 +72,8 @@ static bool expand_members(const struct json *at, const char *head, char *spec, 
     if (!value)
         return err_set(e, EXIT_CONTENT, "option '%s': the list is empty", json_key(at));
     for (; value; value = spec_next(at, value)) {
-        char text[OPTION_STRING_ROOM];
-        if (!spec_scalar(value, text, sizeof text) || strpbrk(text, ",="))
-            return err_set(e, EXIT_CONTENT,
-                           "option '%s': expected a number, a word or a list of them",
-                           json_key(at));
-        int n = snprintf(spec + end, SPEC_MAX - end, "%c%s=%s", strchr(spec, ':') ? ',' : ':',
-                         json_key(at), text);
-        if (n < 0 || (size_t)n >= SPEC_MAX - end)
-            return err_set(e, EXIT_CONTENT, "options longer than %d characters", SPEC_MAX);
+        if (!add_value(spec, at, value, e))
+            return false;
         if (!expand_members(json_next(at), head, spec, take, context, e))
             return false;
         spec[end] = 0;
@@ -70,6 +86,9 @@ bool spec_expand(const struct json *entry, const char *head, spec_take *take, vo
     const struct json *name = json_type(entry) == JSON_OBJECT ? json_get(entry, head) : entry;
     const char *text = name ? json_text(name) : NULL;
     char spec[SPEC_MAX];
+    if (text && strlen(text) >= SPEC_MAX)
+        return err_set(e, EXIT_CONTENT, "'%.40s...': too long: expected at most %d bytes", text,
+                       SPEC_MAX - 1);
     if (!text || snprintf(spec, sizeof spec, "%s", text) >= SPEC_MAX)
         return err_set(e, EXIT_CONTENT, "expected \"name:key=value\" or {\"%s\": \"name\", ...}",
                        head);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
 enum { ISOLATED_REPEATS = 5 };
 
 /* --- problems and prompts ------------------------------------------------------------------- */
@@ -42,8 +44,11 @@ static bool read_set(struct workload *w, int index, int64_t limit, struct err *e
         return err_in(e, "dataset %s", d->name);
     if (limit && limit < n)
         n = limit;
-    if (count < n)
+    if (count < n) {
+        log_warn("dataset %s: has %lld problems, %lld were asked for: all of them are taken",
+                 d->name, (long long)count, (long long)n);
         n = count;
+    }
     set->samples = must_zalloc((size_t)n, sizeof *set->samples);
     int64_t max_new = longest_max_new(w->experiment, index);
     for (int64_t i = 0; i < n; i++) {

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "datasets/dataset.h"
+#include "datasets/problems.h"
 #include "tests/folder.h"
 #include "tests/grades.h"
 
@@ -99,6 +100,27 @@ static void test_datasets_read_layouts_of_aime(void **state) {
     free(d.param);
 }
 
+/* What is no whole number from 0 to 999 has no gold, whatever digits are in it. */
+static void test_datasets_refuse_other_answers_of_aime(void **state) {
+    static const char *const answers[] = {"-5", "x^2", "3\\\\pi", "5!", "1.5", "1 2", "1000", "$"};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        char text[120];
+        struct err e = {0};
+        int n = snprintf(text, sizeof text,
+                         "{\"problem\": \"A\", \"answer\": \"0\"}\n"
+                         "{\"problem\": \"B\", \"answer\": \"%s\"}\n",
+                         answers[i]);
+        char name[16];
+        snprintf(name, sizeof name, "bad-%zu", i);
+        struct dataset_choice d = with_file(*state, "aime", name, text, (size_t)n);
+        assert_int_equal(dataset_count(&d, &e), -1);
+        if (e.code != EXIT_CONTENT || !strstr(e.text, "answer: expected a whole number") ||
+            !strstr(e.text, name))
+            fail_msg("'%s': code %d: %s", answers[i], e.code, e.text);
+        free(d.param);
+    }
+}
+
 static void test_datasets_key_holds_the_file_not_its_place(void **state) {
     static const char one[] = "{\"question\": \"1?\", \"answer\": \"#### 1\"}\n";
     static const char two[] = "{\"question\": \"1?\", \"answer\": \"#### 2\"}\n";
@@ -154,6 +176,9 @@ static void test_datasets_tell_faults_with_their_line(void **state) {
         {"{\"id\": 5, \"question\": \"1?\", \"answer\": \"#### 1\"}\n{\"id\": \"5\", \"question\": "
          "\"2?\", \"answer\": \"#### 2\"}\n",
          0, "line 2: problem gsm8k-5 stands in line 1 already"},
+        {"{\"id\": \"a/b\", \"question\": \"1?\", \"answer\": \"#### 1\"}\n"
+         "{\"id\": \"a b\", \"question\": \"2?\", \"answer\": \"#### 2\"}\n",
+         0, "line 2: its id becomes gsm8k-a-b, as that of line 1 does"},
     };
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         char name[32];
@@ -183,6 +208,9 @@ static void test_datasets_tell_a_long_line(void **state) {
 
 static void test_datasets_say_where_a_file_is_to_be_had(void **state) {
     (void)state;
+    struct dataset_choice comma = choose("math500:path=a\\,b=c,variant=paper");
+    assert_string_equal(((const struct problem_param *)comma.param)->path, "a,b=c");
+    free(comma.param);
     struct dataset_choice d = choose("math500:path=/nowhere/at/all.jsonl");
     struct err e = {0};
     char hash[HASH_HEX];
@@ -214,6 +242,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_datasets_read_gsm8k, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_datasets_read_math500, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(test_datasets_refuse_other_answers_of_aime, folder_setup,
+                                        folder_teardown),
         cmocka_unit_test_setup_teardown(test_datasets_read_layouts_of_aime, folder_setup,
                                         folder_teardown),
         cmocka_unit_test_setup_teardown(test_datasets_key_holds_the_file_not_its_place,

@@ -137,7 +137,7 @@ static void test_experiment_names_every_mistake(void **state) {
         {"{" LEMMAS ",\"policy\":{\"policy\":\"raas\",\"r\":\"1,alpha=2\"}}",
          NULL,
          EXIT_CONTENT,
-         {"'policy'", "'r'"}},
+         {"'policy'", "raas: r: expected a number"}},
         {"{" LEMMAS ",\"policy\":{\"raas\":1}}", NULL, EXIT_CONTENT, {"'policy'", "expected"}},
         {"{" LEMMAS ",\"policy\":7}", NULL, EXIT_CONTENT, {"'policy'", "expected"}},
         {"{" LEMMAS ",\"policy\":\"raas\",\"budget\":250}",
