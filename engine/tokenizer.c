@@ -83,7 +83,9 @@ static bool encode_pieces(struct encoder *c, const char *text, size_t size) {
 static bool encode_normal(struct encoder *c, const char *text, size_t size) {
     size_t n;
     bool first = text == c->text;
-    char *normal = normal_text(c->tokenizer, text, size, &n);
+    char *normal;
+    if (!normal_text(c->tokenizer, text, size, &normal, &n, c->e))
+        return false;
     if (normal) {
         char *kept = splitter_buffer(&c->splitter, n);
         memcpy(kept, normal, n);

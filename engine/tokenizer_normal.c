@@ -71,15 +71,26 @@ static char *prepend(const char *start, const char *text, size_t size, size_t *o
     return out;
 }
 
-char *normal_replace(const char *from, const char *to, const char *text, size_t size,
-                     size_t *out_size) {
-    size_t n = strlen(from), m = strlen(to), count = 0, used = 0;
+static size_t count(const char *from, const char *text, size_t size) {
+    size_t n = strlen(from), times = 0;
     const char *end = text + size;
     for (const char *at = text; n && (at = memmem(at, (size_t)(end - at), from, n)); at += n)
-        count++;
-    if (!count)
+        times++;
+    return times;
+}
+
+size_t normal_replaced(const char *from, const char *to, const char *text, size_t size) {
+    size_t times = count(from, text, size);
+    return size + times * strlen(to) - times * strlen(from);
+}
+
+char *normal_replace(const char *from, const char *to, const char *text, size_t size,
+                     size_t *out_size) {
+    size_t n = strlen(from), m = strlen(to), used = 0;
+    const char *end = text + size;
+    if (!count(from, text, size))
         return NULL;
-    char *out = must_alloc(size + count * m + 1);
+    char *out = must_alloc(normal_replaced(from, to, text, size) + 1);
     for (const char *at; (at = memmem(text, (size_t)(end - text), from, n)); text = at + n) {
         memcpy(out + used, text, (size_t)(at - text));
         used += (size_t)(at - text);
@@ -104,17 +115,48 @@ static char *apply(const struct normal_step *step, const char *text, size_t size
     return NULL;
 }
 
-char *normal_text(const struct tokenizer *t, const char *text, size_t size, size_t *out_size) {
+/* NFC grows by NFC_GROWTH at most, so it is held to the limit behind it. */
+static size_t foreseen(const struct normal_step *step, const char *text, size_t size) {
+    switch (step->kind) {
+    case NORMAL_NFC:
+        return 0;
+    case NORMAL_PREPEND:
+        return size + strlen(step->to);
+    case NORMAL_REPLACE:
+        return normal_replaced(step->from, step->to, text, size);
+    }
+    return 0;
+}
+
+static bool too_long(const struct tokenizer *t, size_t size, struct err *e) {
+    return err_set(
+        e, EXIT_CONTENT,
+        "%s: normalizer: makes more than %d times its size and %zu bytes of a text of %zu "
+        "bytes",
+        t->name, NORMAL_GROWTH, NORMAL_SPARE, size);
+}
+
+bool normal_text(const struct tokenizer *t, const char *text, size_t size, char **out,
+                 size_t *out_size, struct err *e) {
+    size_t first = size, most = NORMAL_GROWTH * size + NORMAL_SPARE;
     char *now = NULL;
     for (int i = 0; i < t->n_normal; i++) {
-        size_t n;
-        char *next = apply(&t->normal[i], now ? now : text, size, &n);
+        size_t n = 0;
+        const char *from = now ? now : text;
+        bool fits = foreseen(&t->normal[i], from, size) <= most;
+        char *next = fits ? apply(&t->normal[i], from, size, &n) : NULL;
+        if (!fits || n > most) {
+            free(next);
+            free(now);
+            return too_long(t, first, e);
+        }
         if (!next)
             continue;
         free(now);
         now = next;
         size = n;
     }
+    *out = now;
     *out_size = size;
-    return now;
+    return true;
 }

@@ -109,8 +109,14 @@ struct normal_step {
 /* Adds a step; from and to are copied. false when there are too many. */
 bool normal_add(struct tokenizer *t, enum normal_kind kind, const char *from, const char *to);
 void normal_free(struct tokenizer *t);
-/* What all steps make of valid UTF-8, malloc'd; NULL when the text stays as it is. */
-char *normal_text(const struct tokenizer *t, const char *text, size_t size, size_t *out_size);
+/* What all steps make of valid UTF-8: *out is malloc'd, NULL when the text stays as it is. false
+ * (EXIT_CONTENT) where they let it grow beyond NORMAL_GROWTH times its size and NORMAL_SPARE. */
+#define NORMAL_GROWTH 64
+#define NORMAL_SPARE ((size_t)1 << 20)
+bool normal_text(const struct tokenizer *t, const char *text, size_t size, char **out,
+                 size_t *out_size, struct err *e);
+/* The size that normal_replace would give, without memory for it. */
+size_t normal_replaced(const char *from, const char *to, const char *text, size_t size);
 /* The text with every `from` as `to`, malloc'd; NULL when there is none. */
 char *normal_replace(const char *from, const char *to, const char *text, size_t size,
                      size_t *out_size);
@@ -222,6 +228,7 @@ void decode_texts(struct tokenizer *t);
 /* --- the whole ------------------------------------------------------------------------ */
 
 struct tokenizer {
+    char *name; /* of the file, for errors; owned */
     struct vocab vocab;
     struct bpe bpe;
     struct normal_step normal[NORMAL_STEPS];

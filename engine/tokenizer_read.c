@@ -80,7 +80,9 @@ static bool read_added_one(struct reader *r, const struct json *a, size_t index)
         return false;
     const char *text = json_text(json_get(a, "content"));
     /* such a token is looked for, and also decoded, in its normal form */
-    char *normal = normalized ? normal_text(r->t, text, strlen(text), &token.size) : NULL;
+    char *normal = NULL;
+    if (normalized && !normal_text(r->t, text, strlen(text), &normal, &token.size, r->e))
+        return false;
     token.text = normal ? strndup(normal, token.size) : must_strdup(text);
     CHECK(token.text);
     free(normal);
@@ -220,6 +222,7 @@ static struct tokenizer *from_doc(struct json_doc *doc, const char *name, struct
     if (!doc)
         return NULL;
     struct tokenizer *t = must_zalloc(1, sizeof *t);
+    t->name = must_strdup(name);
     struct reader r = {.t = t, .name = name, .e = e};
     bool ok = read_all(&r, json_root(doc));
     json_free(doc);
@@ -240,6 +243,7 @@ struct tokenizer *tokenizer_read(const char *path, struct err *e) {
 void tokenizer_free(struct tokenizer *t) {
     if (!t)
         return;
+    free(t->name);
     vocab_free(&t->vocab);
     bpe_free(&t->bpe);
     for (int i = 0; i < t->n_steps; i++)

@@ -10,6 +10,7 @@ struct reader {
     const char *name; /* of the file */
     struct err *e;
     bool byte_level; /* the pre-tokenizer has had its ByteLevel step */
+    size_t growth; /* how many times its size the decoder's replacements can make a text; 0: none */
 };
 
 #define FAIL(r, ...) err_set((r)->e, EXIT_CONTENT, __VA_ARGS__)

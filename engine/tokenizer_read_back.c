@@ -90,6 +90,11 @@ static bool read_replace(struct reader *r, const struct json *d) {
                     "%s: decoder: Replace: expected a \"pattern\": {\"String\": text} and a "
                     "\"content\"",
                     r->name);
+    size_t n = strlen(json_text(from)), m = strlen(json_text(to)), times = n ? (m + n - 1) / n : 1;
+    r->growth = (r->growth ? r->growth : 1) * (times ? times : 1);
+    if (r->growth > NORMAL_GROWTH)
+        return FAIL(r, "%s: decoder: Replace: makes a text more than %d times its size", r->name,
+                    NORMAL_GROWTH);
     return add_step(r, DECODE_REPLACE, json_text(from), json_text(to), 0, 0);
 }
 
@@ -122,6 +127,10 @@ static bool read_decoder(struct reader *r, const struct json *decoder) {
     if (r->byte_level)
         return !strcmp(type, "ByteLevel") ||
                read_unsupported(r, "decoder (behind ByteLevel)", type);
+    if (!strcmp(type, "ByteLevel"))
+        return FAIL(r,
+                    "%s: decoder of type 'ByteLevel': expected a pre_tokenizer of that type, too",
+                    r->name);
     if (!strcmp(type, "Replace"))
         return read_replace(r, decoder);
     if (!strcmp(type, "ByteFallback"))

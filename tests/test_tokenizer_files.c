@@ -38,6 +38,10 @@
         "\"add_prefix_space\":false,"                                                           \
         "\"use_regex\":false}]}")
 
+#define A8 "aaaaaaaa"
+#define A64 A8 A8 A8 A8 A8 A8 A8 A8
+#define GROW "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"" A64 "\"}"
+
 static void test_tokenizer_files_minimal_one_is_read(void **state) {
     (void)state;
     struct tokenizer *t =
@@ -109,7 +113,7 @@ static void test_tokenizer_files_bad_ones_are_refused(void **state) {
         {WITH("{\"content\":5,\"id\":9}", VOCAB ",\"merges\":[]"), "added_tokens[0].content"},
         {WITH("{\"content\":\"<x>\",\"id\":9}", VOCAB ",\"merges\":[]"), "added_tokens[0].special"},
         {WITH("3", VOCAB ",\"merges\":[]"), "added_tokens[0].content"},
-        {PRE("null"), "decoder of type 'ByteLevel' is not supported"},
+        {PRE("null"), "decoder of type 'ByteLevel': expected a pre_tokenizer of"},
         {PRE("{\"type\":\"Whitespace\"}"), "'Whitespace' is not supported"},
         {PRE("{\"type\":\"Metaspace\"}"), "replacement: expected one character"},
         {PRE("{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), "expected one character"},
@@ -130,6 +134,8 @@ static void test_tokenizer_files_bad_ones_are_refused(void **state) {
         {DECODER("{\"type\":\"Replace\"}"), "decoder: Replace: expected"},
         {DECODER("{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}"),
          "decoder: Strip: expected"},
+        {DECODER("{\"type\":\"Sequence\",\"decoders\":[" GROW "," GROW "]}"),
+         "makes a text more than 64 times its size"},
         {DECODER("{\"type\":\"Sequence\"}"), "decoder.decoders: expected a list"},
         {PRE("{\"kind\":\"ByteLevel\"}"), "expected an object with a \"type\""},
         {PRE("{\"type\":\"ByteLevel\"}"), "add_prefix_space: expected true or false"},
@@ -160,6 +166,26 @@ static void test_tokenizer_files_bad_ones_are_refused(void **state) {
     e.code = 0;
     assert_null(tokenizer_read("no/such/file", &e));
     assert_int_equal(e.code, EXIT_USAGE);
+}
+
+#define GROW4 GROW "," GROW "," GROW "," GROW
+
+/* Eight steps of 64 times each would make 256 TiB of one byte. */
+static void test_tokenizer_files_normalizer_has_bounds(void **state) {
+    (void)state;
+    static const char grows[] =
+        NORMAL("{\"type\":\"Sequence\",\"normalizers\":[" GROW4 "," GROW4 "]}");
+    struct err e = {0};
+    struct tokenizer *t = tokenizer_parse(grows, strlen(grows), "t.json", &e);
+    if (!t)
+        fail_msg("%s", e.text);
+    struct id_list ids = {0};
+    assert_false(tokenizer_encode(t, "a", 1, true, &ids, &e));
+    assert_int_equal(e.code, EXIT_CONTENT);
+    assert_non_null(strstr(e.text, "t.json: normalizer: makes more than 64 times its size"));
+    assert_int_equal(ids.count, 0);
+    id_list_free(&ids);
+    tokenizer_free(t);
 }
 
 static void test_tokenizer_files_runaway_pattern_is_an_error(void **state) {
@@ -201,6 +227,7 @@ int main(void) {
         cmocka_unit_test(test_tokenizer_files_minimal_one_is_read),
         cmocka_unit_test(test_tokenizer_files_unknown_bytes_become_unk),
         cmocka_unit_test(test_tokenizer_files_bad_ones_are_refused),
+        cmocka_unit_test(test_tokenizer_files_normalizer_has_bounds),
         cmocka_unit_test(test_tokenizer_files_runaway_pattern_is_an_error),
         cmocka_unit_test(test_tokenizer_files_seeds_of_the_fuzzer_are_read),
     };
