@@ -55,7 +55,10 @@ bool chat_text(const struct model *model, char **text, struct err *e) {
     const struct gguf *gguf = weights_gguf(model->weights);
     if (!gguf)
         return read_folder(model->path, text, e);
-    struct gguf_text found = gguf_string(gguf_find(gguf, "tokenizer.chat_template"));
+    static const char key[] = "tokenizer.chat_template";
+    struct gguf_text found = gguf_string(gguf_find(gguf, key));
+    if (!found.bytes && gguf_find(gguf, key))
+        return gguf_wrong(gguf, key, "a text", e);
     if (found.bytes) {
         *text = must_zalloc(1, found.size + 1);
         memcpy(*text, found.bytes, found.size);

@@ -1,6 +1,8 @@
 /* SentencePiece's BPE joins the neighbours whose token has the best score. A tokenizer.json says
  * the same by merges: every way to put a token together out of two others, in the order of scores.
  */
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,8 +88,10 @@ static bool find_joins(const struct gguf *g, const struct gguf_vocab *v, struct 
         float score = gguf_real_at(v->scores, i);
         if (type != GGUF_TOKEN_NORMAL && type != GGUF_TOKEN_USER)
             continue;
-        if (score != score)
-            ok = gguf_wrong(g, scores, "numbers", e);
+        if (!isfinite(score))
+            ok = err_set(e, EXIT_CONTENT,
+                         "%s: key '%s': item %" PRIu64 " is %g: expected a finite number", g->path,
+                         scores, i, (double)score);
         else if (v->texts[i].size > MAX_PART)
             ok = gguf_wrong(g, tokens, "tokens with scores of at most 256 bytes", e);
         else if (!add_joins(v, i, joins))

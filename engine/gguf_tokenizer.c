@@ -175,9 +175,15 @@ static void write_byte_level(struct writer *w) {
 #define NORMALIZERS(list) "{\"type\":\"Sequence\",\"normalizers\":[" list "]}"
 #define DECODERS(list) "{\"type\":\"Sequence\",\"decoders\":[" list "]}"
 
-static void write_sentencepiece(struct writer *w) {
+static bool read_switch(struct writer *w, const char *key, bool *on) {
+    const struct gguf_pair *pair = gguf_find(w->gguf, key);
+    return !pair || gguf_truth(pair, on) || gguf_wrong(w->gguf, key, "true or false", w->e);
+}
+
+static bool write_sentencepiece(struct writer *w) {
     bool prefix = true;
-    gguf_truth(gguf_find(w->gguf, "tokenizer.ggml.add_space_prefix"), &prefix);
+    if (!read_switch(w, "tokenizer.ggml.add_space_prefix", &prefix))
+        return false;
     json_add_raw(&w->out, "normalizer",
                  prefix ? NORMALIZERS(PREPEND "," REPLACE(" ", SPACE))
                         : NORMALIZERS(REPLACE(" ", SPACE)));
@@ -185,11 +191,7 @@ static void write_sentencepiece(struct writer *w) {
     json_add_raw(&w->out, "decoder",
                  prefix ? DECODERS(REPLACE(SPACE, " ") "," BYTES "," STRIP)
                         : DECODERS(REPLACE(SPACE, " ") "," BYTES));
-}
-
-static bool read_switch(struct writer *w, const char *key, bool *on) {
-    const struct gguf_pair *pair = gguf_find(w->gguf, key);
-    return !pair || gguf_truth(pair, on) || gguf_wrong(w->gguf, key, "true or false", w->e);
+    return true;
 }
 
 static void write_special(struct writer *w, int64_t id) {
@@ -270,11 +272,12 @@ static bool write_all(struct writer *w) {
         return false;
     json_open(&w->out, '{');
     write_added(w);
+    bool ok = true;
     if (w->pre)
         write_byte_level(w);
     else
-        write_sentencepiece(w);
-    bool ok = write_template(w) && write_model(w);
+        ok = write_sentencepiece(w);
+    ok = ok && write_template(w) && write_model(w);
     json_close(&w->out, '}');
     return ok;
 }

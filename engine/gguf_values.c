@@ -131,6 +131,8 @@ bool gguf_wrong(const struct gguf *g, const char *key, const char *expected, str
         snprintf(shown, sizeof shown, "'%.*s'", gguf_shown(text), text.bytes);
     else if (gguf_number(pair, &number))
         snprintf(shown, sizeof shown, "%.9g", number);
+    else if (pair->array)
+        snprintf(shown, sizeof shown, "a list of %" PRIu64, pair->count);
     return err_set(e, EXIT_CONTENT, "%s: offset %" PRIu64 ": key '%s' is %s: expected %s", g->path,
                    pair->offset, key, shown, expected);
 }

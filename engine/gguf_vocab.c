@@ -1,5 +1,6 @@
 #include "engine/gguf_vocab.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { MAX_IDS = 1 << 22 };
@@ -53,6 +54,11 @@ bool gguf_vocab_read(const struct gguf *g, bool scored, struct gguf_vocab *v, st
         return gguf_wrong(g, types, "as many I32 as there are tokens", e);
     if (scored && (!v->scores || v->scores->count != v->count))
         return gguf_wrong(g, scores, "as many F32 as there are tokens", e);
+    for (uint64_t i = 0; v->types && i < v->count; i++)
+        if (gguf_token_type(v, i) < GGUF_TOKEN_NORMAL || gguf_token_type(v, i) > GGUF_TOKEN_BYTE)
+            return err_set(e, EXIT_CONTENT,
+                           "%s: key '%s': item %" PRIu64 " is %d: expected 1 to %d", g->path, types,
+                           i, gguf_token_type(v, i), GGUF_TOKEN_BYTE);
     v->texts = must_alloc(v->count * sizeof *v->texts);
     const uint8_t *at = list->data;
     for (uint64_t i = 0; i < v->count; i++) {

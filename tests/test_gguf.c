@@ -225,6 +225,17 @@ static void test_gguf_chat_template_is_exposed(void **state) {
     assert_string_equal(text, "{{ messages }}");
     free(text);
     weights_close(model.weights);
+
+    m = (struct image){0};
+    image_head(&m, 3, 0, 1);
+    image_key(&m, "tokenizer.chat_template", GGUF_U32);
+    image_number(&m, 4, 7);
+    folder_write(f, FILE_NAME, m.bytes, m.size);
+    free(m.bytes);
+    model.weights = weights_open(folder_path(f, FILE_NAME), &e);
+    assert_false(chat_text(&model, &text, &e));
+    assert_non_null(strstr(e.text, "key 'tokenizer.chat_template' is 7: expected a text"));
+    weights_close(model.weights);
 }
 
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)

@@ -118,6 +118,39 @@ static void test_gguf_tokenizers_refuse_bad_metadata(void **state) {
     }
 }
 
+/* Writes four bytes over item i of an array whose items have as many. */
+static void set_item(struct image *m, const char *key, size_t i, uint32_t bits) {
+    uint8_t *at = memmem(m->bytes, m->size, key, strlen(key));
+    assert_non_null(at);
+    memcpy(at + strlen(key) + 16 + 4 * i, &bits, 4);
+}
+
+static void test_gguf_tokenizers_say_which_item_is_wrong(void **state) {
+    const struct folder *f = *state;
+    static const struct {
+        const char *key;
+        size_t item;
+        uint32_t bits;
+        const char *expected;
+    } cases[] = {
+        {"tokenizer.ggml.scores", 300, 0x7fc00000, "scores': item 300 is nan: expected a finite"},
+        {"tokenizer.ggml.scores", 300, 0x7f800000, "scores': item 300 is inf: expected a finite"},
+        {"tokenizer.ggml.token_type", 5, 99, "token_type': item 5 is 99: expected 1 to 6"},
+        {"tokenizer.ggml.token_type", 5, (uint32_t)-1, "token_type': item 5 is -1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = {0};
+        struct image m = image_read(GGUF "tokenizer-llama.gguf");
+        set_item(&m, cases[i].key, cases[i].item, cases[i].bits);
+        folder_write(f, FILE_NAME, m.bytes, m.size);
+        free(m.bytes);
+        assert_null(tokenizer_read_gguf(folder_path(f, FILE_NAME), &e));
+        assert_int_equal(e.code, EXIT_CONTENT);
+        if (!strstr(e.text, cases[i].expected))
+            fail_msg("expected '%s' in %s", cases[i].expected, e.text);
+    }
+}
+
 static void test_gguf_tokenizers_serve_commands(void **state) {
     (void)state;
     struct cli cli;
@@ -132,6 +165,8 @@ int main(void) {
         cmocka_unit_test(test_gguf_tokenizers_equal_the_library),
         cmocka_unit_test(test_gguf_tokenizers_decode_what_they_encode),
         cmocka_unit_test_setup_teardown(test_gguf_tokenizers_refuse_bad_metadata, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(test_gguf_tokenizers_say_which_item_is_wrong, folder_setup,
                                         folder_teardown),
         cmocka_unit_test(test_gguf_tokenizers_serve_commands),
     };
