@@ -30,6 +30,14 @@ int32_t cuda_bucket(const struct cuda *b, int32_t highest, int32_t *index) {
 
 /* --- products ------------------------------------------------------------------------------- */
 
+enum layer_product { QKV, O, GATE_UP, DOWN };
+
+/* Light ones begin beside the product before them. Of gate and up, then down, the second must begin
+ * after the first has begun to end: early reads (cuda_pass.early) rest on this pair alone. */
+enum { LIGHT = 1 << QKV | 1 << O };
+_Static_assert(!(LIGHT & (1 << GATE_UP | 1 << DOWN)),
+               "early reads need two products that aren't light");
+
 /* One product with the buffers of the session; inputs and outputs are the caller's. */
 static struct cuda_product product_of(const struct cuda *b, const struct cuda_matrix *w,
                                       const struct cuda_acts *acts, enum cuda_epilogue epilogue,
@@ -57,16 +65,16 @@ void cuda_qkv(const struct cuda *b, int32_t layer, const struct cuda_residual *r
     struct cuda_product p = product_of(b, &w->qkv, &r->acts, CUDA_QKV, r->rows);
     normed(&p, r);
     p.bias = w->qkv_bias;
-    p.light = 1;
+    p.light = (LIGHT >> QKV) & 1;
     p.y = y, p.ldy = w->qkv.n;
     cuda_product_run(&p, b->stream);
 }
 
 static void residual(const struct cuda *b, const struct cuda_matrix *w,
                      const struct cuda_acts *acts, const float *gain, const struct cuda_residual *r,
-                     bool light) {
+                     enum layer_product which) {
     struct cuda_product p = product_of(b, w, acts, CUDA_RESIDUAL, r->rows);
-    p.light = light;
+    p.light = (LIGHT >> which) & 1;
     p.y = r->x, p.ldy = cuda_config(b)->dim;
     p.acts_out = r->acts;
     p.gain = gain;
@@ -78,14 +86,15 @@ void cuda_after_attention(const struct cuda *b, int32_t layer, const struct cuda
                           const struct cuda_acts *acts_q, const struct cuda_acts *acts_ffn) {
     const struct cuda_layer *w = &b->weights.layers[layer];
     bool last = layer + 1 == cuda_config(b)->n_layers;
-    residual(b, &w->o, acts_q, w->ffn_norm, r, true);
+    residual(b, &w->o, acts_q, w->ffn_norm, r, O);
     cuda_mark(b, KERNEL_O);
     struct cuda_product p = product_of(b, &w->gate_up, &r->acts, CUDA_SWIGLU, r->rows);
     normed(&p, r);
+    p.light = (LIGHT >> GATE_UP) & 1;
     p.acts_out = *acts_ffn;
     cuda_product_run(&p, b->stream);
     cuda_mark(b, KERNEL_GATE_UP);
-    residual(b, &w->down, acts_ffn, last ? b->weights.final_norm : w[1].attn_norm, r, false);
+    residual(b, &w->down, acts_ffn, last ? b->weights.final_norm : w[1].attn_norm, r, DOWN);
     cuda_mark(b, KERNEL_DOWN);
 }
 

@@ -8,8 +8,9 @@
 bool product_is_deep();
 /* Blocks for so many shares of work: one a multiprocessor at most. At least half as many and one,
  * idle ones too: of two products in a row that aren't light, the second can't begin everywhere
- * before the first has begun to end. Prepare, attention and merge rely on it of gate and up, and
- * down (cuda_pass.early). */
+ * before the first has begun to end. It doesn't hold of a pair with a light one (o and gate and up,
+ * down and q k v). What prepare, attention and merge read early (cuda_pass.early) rests on gate and
+ * up, and down alone, which are never light: cuda_pass.c checks it. */
 int product_grid(int shares);
 void product_few(const cuda_product *p, cudaStream_t stream);  /* rows <= 4 */
 void product_many(const cuda_product *p, cudaStream_t stream); /* 8, 16, 32, 64, k * 128 rows */
