@@ -132,6 +132,8 @@ bool attn_map(struct attn_reader *reader, enum attn_what what, int layer, int he
 bool attn_residency(struct attn_reader *reader, int layer, int kv_head, uint8_t *out,
                     struct err *e);
 
+/* Whether it begins like a file of attention, whole or not; false also where it can't be read. */
+bool attn_is(const char *path);
 /* Whether the file is whole, with all of it read once. */
 bool attn_verify(const char *path, struct err *e);
 const char *attn_library(void); /* "1.10.8" */
