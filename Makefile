@@ -29,7 +29,7 @@ LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
 HDF5_CFLAGS := $(shell pkg-config --cflags hdf5-serial 2>/dev/null || pkg-config --cflags hdf5 2>/dev/null || \
                  echo -I/usr/include/hdf5/serial)
 HDF5_LIBS := $(shell pkg-config --libs-only-L hdf5-serial 2>/dev/null || pkg-config --libs-only-L hdf5 2>/dev/null || \
-               echo -L/usr/lib/$$($(CC) -dumpmachine)/hdf5/serial) -lhdf5_hl -lhdf5
+               echo -L/usr/lib/$$($(CC) -dumpmachine)/hdf5/serial) -lhdf5_hl -lhdf5 -lz
 LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 $(HDF5_LIBS) -lcrypto -lpthread -lm
 
 ifeq ($(CURL),1)

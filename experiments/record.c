@@ -115,15 +115,15 @@ static bool add(struct record *r, int i, struct err *e) {
         .forced = p->gold ? item->fed.ids : NULL,
         .n_forced = p->gold ? (int)item->fed.count : 0,
         .user = item,
-        .on_attention = tell,
-        .watch_prompt = p->choice->prompt,
+        .on_attention = r->recording ? tell : NULL,
+        .watch_prompt = p->choice && p->choice->prompt,
     };
     item->recorded.isa = session_isa(r->session);
-    item->file = recording_begin(r->recording, &item->recorded, e);
-    if (!item->file)
+    item->file = r->recording ? recording_begin(r->recording, &item->recorded, e) : NULL;
+    if (r->recording && !item->file)
         return false;
     item->added = session_add(r->session, &request, e);
-    if (!item->added) {
+    if (!item->added && item->file) {
         attn_abandon(item->file);
         item->file = NULL;
     }
@@ -138,8 +138,9 @@ static void take(struct record *r, const struct event *event) {
         id_list_add(&item->fed, event->id);
     if (!end)
         return;
-    recording_end(r->recording, item->file, &item->recorded, item->fed.ids,
-                  (int32_t)item->fed.count, event->finish);
+    if (item->file)
+        recording_end(r->recording, item->file, &item->recorded, item->fed.ids,
+                      (int32_t)item->fed.count, event->finish);
     item->file = NULL;
     item->done = true;
     r->n_done++;
@@ -163,10 +164,13 @@ static bool run(struct record *r, struct err *e) {
         double from = clock_seconds();
         int n = session_step(r->session, r->events, e);
         r->outcome->decode_seconds += clock_seconds() - from;
-        if (n < 0 || !recording_ok(r->recording, e))
+        if (n < 0 || (r->recording && !recording_ok(r->recording, e)))
             return false;
         for (int i = 0; i < n; i++)
             take(r, &r->events[i]);
+        /* with nothing in flight the second pass has the machine to itself, else they share it */
+        if (r->recording && !session_active(r->session) && !recording_wait(r->recording, e))
+            return false;
         log_status(false, "%d of %d samples recorded", r->n_done, r->n);
     }
     return true;
@@ -204,17 +208,19 @@ bool record_samples(const struct record_params *p, struct record_outcome *outcom
     bool ok =
         p->model->tokenizer || err_set(e, EXIT_CONTENT, "%s: expected a tokenizer", p->model->path);
     ok = ok && chat_open(p->model, p->template, &r.chat, e) && read_items(&r, e);
-    if (ok)
-        r.recording = recording_open(p->choice, p->model, &r.chat, &writer, e);
-    ok = ok && r.recording;
-    if (ok) {
+    if (ok && p->choice) {
         tell_size(&r);
+        r.recording = recording_open(p->choice, p->model, &r.chat, &writer, e);
+        ok = r.recording;
+    }
+    if (ok) {
         r.session = p->open(p->context, p->width, r.longest, e);
         r.events = must_zalloc((size_t)p->width, sizeof *r.events);
         double from = clock_seconds();
         ok = r.session && run(&r, e);
         leave(&r);
-        ok = recording_close(r.recording, &outcome->stats, e) && ok;
+        if (r.recording)
+            ok = recording_close(r.recording, &outcome->stats, e) && ok;
         outcome->wall_seconds = clock_seconds() - from;
         log_status_end();
     }

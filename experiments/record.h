@@ -8,11 +8,11 @@ struct record_params {
     const char *template;      /* as in chat_open */
     const struct dataset_choice *dataset;
     const struct plan *plan;
-    const struct recording_choice *choice;
-    const char *out;       /* folder: OUT/SAMPLE.h5 */
-    int64_t first, n;      /* samples first .. first + n - 1 */
-    bool gold;             /* teacher-forced on the solution */
-    int64_t max_new, seed; /* max_new 0: the model's limit */
+    const struct recording_choice *choice; /* NULL: nothing is recorded (benchmarks) */
+    const char *out;                       /* folder: OUT/SAMPLE.h5 */
+    int64_t first, n;                      /* samples first .. first + n - 1 */
+    bool gold;                             /* teacher-forced on the solution */
+    int64_t max_new, seed;                 /* max_new 0: the model's limit */
     double temperature, top_p;
     enum precision precision;
     /* opens the session, for `width` sequences of `max_total` tokens */

@@ -106,6 +106,8 @@ struct recording *recording_open(const struct recording_choice *choice, const st
 
 bool recording_ok(struct recording *r, struct err *e) { return attn_writer_check(r->writer, e); }
 
+bool recording_wait(struct recording *r, struct err *e) { return attn_writer_wait(r->writer, e); }
+
 bool recording_close(struct recording *r, struct attn_stats *stats, struct err *e) {
     struct attn_stats own;
     bool ok = attn_writer_close(r->writer, &own, e);

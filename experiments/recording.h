@@ -26,6 +26,8 @@ struct recording *recording_open(const struct recording_choice *choice, const st
                                  struct err *e);
 /* As attn_writer_check. */
 bool recording_ok(struct recording *recording, struct err *e);
+/* Waits until the files of sequences that have ended are made. */
+bool recording_wait(struct recording *recording, struct err *e);
 /* Waits for all files; says what was written, and how often decoding waited. */
 bool recording_close(struct recording *recording, struct attn_stats *stats, struct err *e);
 

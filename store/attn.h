@@ -49,6 +49,8 @@ struct attn_stats {
 };
 /* The first error of any file so far, if there was one (false). */
 bool attn_writer_check(struct attn_writer *writer, struct err *e);
+/* Waits until all files that have ended are made. As attn_writer_check. */
+bool attn_writer_wait(struct attn_writer *writer, struct err *e);
 /* Waits for all files. As attn_writer_check; stats may be NULL. */
 bool attn_writer_close(struct attn_writer *writer, struct attn_stats *stats, struct err *e);
 

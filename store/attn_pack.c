@@ -10,29 +10,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "store/attn_h5.h"
-#include "store/attn_half.h"
-#include "store/attn_private.h"
+#include "store/attn_pack.h"
 
 enum { DEFLATE = 1 };
 
-struct axis {
-    const char *name, *about;
-    hid_t id;
-};
-enum { AXIS_LAYER, AXIS_HEAD, AXIS_KV, AXIS_STEP, AXIS_KEY, AXIS_PAGE, AXES };
-
-struct pack {
-    struct attn_file *f;
-    const char *path; /* of the file in the making */
-    hid_t file;
-    hid_t set[KINDS];
-    struct axis axes[AXES];
-    int32_t n_steps, n_keys, n_pages;
-    char *chunk, *back; /* [ATTN_STEPS][width] of any kind */
-};
-
-static const char *const names[KINDS] = {"attn", "attn_page_max", "attn_page_sum", "resident"};
+const char *const attn_set_names[KINDS] = {"attn", "attn_page_max", "attn_page_sum", "resident"};
 
 static hid_t memory_type(int kind) {
     switch (kind) {
@@ -54,119 +36,6 @@ static hid_t file_type(int kind) {
     default:
         return H5Tcopy(H5T_IEEE_F32LE);
     }
-}
-
-static bool is_paged(int kind) { return kind == KIND_MAX || kind == KIND_SUM; }
-static int32_t keys_of(const struct pack *p, int kind) {
-    return is_paged(kind) ? p->n_pages : p->n_keys;
-}
-
-/* --- chunks ----------------------------------------------------------------------------------- */
-
-struct chunk { /* steps [step, step + n_steps) of one plane, keys [key, key + n_keys) */
-    int kind, layer, head;
-    int32_t step, key, n_steps, n_keys;
-};
-
-static bool read_at(int fd, char *data, size_t size, uint64_t offset) {
-    while (size) {
-        ssize_t n = pread(fd, data, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        if (n == 0) { /* the end of the file is a hole, too */
-            memset(data, 0, size);
-            return true;
-        }
-        data += n, size -= (size_t)n, offset += (uint64_t)n;
-    }
-    return true;
-}
-
-/* From the raw file: [ATTN_STEPS][width]. */
-static bool load(const struct pack *p, const struct chunk *c, struct err *e) {
-    const struct attn_file *f = p->f;
-    const struct attn_planes *k = &f->kinds[c->kind];
-    uint64_t plane = (uint64_t)c->layer * (uint64_t)k->n_heads + (uint64_t)c->head;
-    for (int32_t done = 0; done < c->n_steps; done += f->height) {
-        uint64_t stripe = (uint64_t)((c->step + done) / f->height);
-        uint64_t at = k->offset + (plane * (uint64_t)f->n_stripes + stripe) * k->strip +
-                      (uint64_t)(c->key / k->width) * k->tile;
-        if (!read_at(f->fd, p->chunk + (size_t)done * (size_t)k->width * k->item, k->tile, at))
-            return err_errno(e, EXIT_ENV, "%s", f->raw_path);
-    }
-    return true;
-}
-
-/* Spaces of a chunk in the dataset and in memory; closed by the caller. */
-static bool select_chunk(const struct pack *p, const struct chunk *c, hid_t *space, hid_t *memory) {
-    hsize_t start[4] = {(hsize_t)c->layer, (hsize_t)c->head, (hsize_t)c->step, (hsize_t)c->key};
-    hsize_t count[4] = {1, 1, (hsize_t)c->n_steps, (hsize_t)c->n_keys};
-    hsize_t room[2] = {ATTN_STEPS, (hsize_t)p->f->kinds[c->kind].width}, none[2] = {0, 0};
-    *space = H5Dget_space(p->set[c->kind]);
-    *memory = H5Screate_simple(2, room, NULL);
-    return *space >= 0 && *memory >= 0 &&
-           H5Sselect_hyperslab(*space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
-           H5Sselect_hyperslab(*memory, H5S_SELECT_SET, none, NULL, count + 2, NULL) >= 0;
-}
-
-static bool store(struct pack *p, const struct chunk *c, struct err *e) {
-    hid_t space = -1, memory = -1, type = memory_type(c->kind);
-    bool ok = load(p, c, e);
-    ok = ok && ((select_chunk(p, c, &space, &memory) &&
-                 H5Dwrite(p->set[c->kind], type, memory, space, H5P_DEFAULT, p->chunk) >= 0) ||
-                h5_fail(e, EXIT_ENV, p->path, names[c->kind]));
-    H5Sclose(space);
-    H5Sclose(memory);
-    H5Tclose(type);
-    return ok;
-}
-
-static bool compare(struct pack *p, const struct chunk *c, struct err *e) {
-    const struct attn_planes *k = &p->f->kinds[c->kind];
-    hid_t space = -1, memory = -1, type = memory_type(c->kind);
-    bool ok = load(p, c, e);
-    ok = ok && ((select_chunk(p, c, &space, &memory) &&
-                 H5Dread(p->set[c->kind], type, memory, space, H5P_DEFAULT, p->back) >= 0) ||
-                h5_fail(e, EXIT_ENV, p->path, names[c->kind]));
-    size_t row = (size_t)k->width * k->item;
-    for (int32_t i = 0; ok && i < c->n_steps; i++)
-        ok = !memcmp(p->chunk + (size_t)i * row, p->back + (size_t)i * row,
-                     (size_t)c->n_keys * k->item) ||
-             err_set(e, EXIT_ENV, "%s: %s does not hold what was written: the disk or memory fails",
-                     p->path, names[c->kind]);
-    H5Sclose(space);
-    H5Sclose(memory);
-    H5Tclose(type);
-    return ok;
-}
-
-/* Every chunk that holds a born key; the others stay unallocated. */
-static bool each_chunk(struct pack *p,
-                       bool (*act)(struct pack *p, const struct chunk *c, struct err *e),
-                       struct err *e) {
-    for (int kind = 0; kind < KINDS; kind++) {
-        const struct attn_planes *k = &p->f->kinds[kind];
-        struct chunk c = {.kind = kind};
-        if (!k->present)
-            continue;
-        int32_t keys = keys_of(p, kind), scale = is_paged(kind) ? ATTN_PAGE : 1;
-        for (c.layer = 0; c.layer < p->f->params.layers.n; c.layer++)
-            for (c.head = 0; c.head < k->n_heads; c.head++)
-                for (c.step = 0; c.step < p->n_steps; c.step += ATTN_STEPS) {
-                    int32_t left = p->n_steps - c.step;
-                    c.n_steps = left < ATTN_STEPS ? left : ATTN_STEPS;
-                    int32_t last = p->f->first_query + c.step + c.n_steps - 1;
-                    for (c.key = 0; c.key < keys && c.key * scale <= last; c.key += k->width) {
-                        c.n_keys = keys - c.key < k->width ? keys - c.key : k->width;
-                        if (!act(p, &c, e))
-                            return false;
-                        attn_breathe(p->f->writer);
-                    }
-                }
-    }
-    return true;
 }
 
 /* --- the file --------------------------------------------------------------------------------- */
@@ -212,13 +81,9 @@ static bool name_axes(struct pack *p, int kind) {
 }
 
 static bool put_fill(hid_t plist, int kind, hid_t type) {
-    static const uint16_t half = HALF_NAN;
-    static const float nan_ = NAN;
-    static const uint8_t zero = 0;
-    const void *fill = kind == KIND_FULL       ? (const void *)&half
-                       : kind == KIND_RESIDENT ? (const void *)&zero
-                                               : (const void *)&nan_;
-    return H5Pset_fill_value(plist, type, fill) >= 0;
+    float value; /* room for any */
+    chunks_fill(kind, (char *)&value, 1);
+    return H5Pset_fill_value(plist, type, &value) >= 0;
 }
 
 static bool make_set(struct pack *p, int kind) {
@@ -226,8 +91,7 @@ static bool make_set(struct pack *p, int kind) {
     int32_t keys = keys_of(p, kind);
     hsize_t size[4] = {(hsize_t)p->f->params.layers.n, (hsize_t)k->n_heads, (hsize_t)p->n_steps,
                        (hsize_t)keys};
-    hsize_t chunk[4] = {1, 1, (hsize_t)(p->n_steps < ATTN_STEPS ? p->n_steps : ATTN_STEPS),
-                        (hsize_t)(keys < k->width ? keys : k->width)};
+    hsize_t chunk[4] = {1, 1, (hsize_t)steps_of_chunk(p), (hsize_t)keys_of_chunk(p, kind)};
     hid_t space = H5Screate_simple(4, size, NULL), plist = H5Pcreate(H5P_DATASET_CREATE);
     hid_t in_file = file_type(kind), in_memory = memory_type(kind);
     bool ok = space >= 0 && plist >= 0 && in_file >= 0 && in_memory >= 0 &&
@@ -235,8 +99,8 @@ static bool make_set(struct pack *p, int kind) {
               H5Pset_obj_track_times(plist, false) >= 0 && H5Pset_shuffle(plist) >= 0 &&
               H5Pset_deflate(plist, DEFLATE) >= 0 && H5Pset_fletcher32(plist) >= 0;
     if (ok)
-        p->set[kind] =
-            H5Dcreate2(p->file, names[kind], in_file, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+        p->set[kind] = H5Dcreate2(p->file, attn_set_names[kind], in_file, space, H5P_DEFAULT, plist,
+                                  H5P_DEFAULT);
     H5Tclose(in_memory);
     H5Tclose(in_file);
     H5Pclose(plist);
@@ -329,7 +193,7 @@ static bool make(struct pack *p, struct err *e) {
         ok = !p->f->kinds[kind].present || make_set(p, kind);
     if (!ok || !put_tokens(p) || !put_notes(p))
         return h5_fail(e, EXIT_ENV, p->path, "cannot be written");
-    return each_chunk(p, store, e);
+    return chunks_write(p, e);
 }
 
 /* Everything that is open; false where the library says that bytes did not reach the file. */
@@ -350,11 +214,11 @@ static bool check(struct pack *p, struct err *e) {
         return h5_fail(e, EXIT_ENV, p->path, "cannot be opened again");
     for (int kind = 0; kind < KINDS; kind++)
         if (p->f->kinds[kind].present) {
-            p->set[kind] = H5Dopen2(p->file, names[kind], H5P_DEFAULT);
+            p->set[kind] = H5Dopen2(p->file, attn_set_names[kind], H5P_DEFAULT);
             if (p->set[kind] < 0)
-                return h5_fail(e, EXIT_ENV, p->path, names[kind]);
+                return h5_fail(e, EXIT_ENV, p->path, attn_set_names[kind]);
         }
-    return each_chunk(p, compare, e);
+    return chunks_check(p, e);
 }
 
 static bool sync_folder(const char *path, struct err *e) {
@@ -370,20 +234,23 @@ static bool sync_folder(const char *path, struct err *e) {
     return ok;
 }
 
-bool attn_pack(struct attn_file *f, uint64_t *bytes, struct err *e) {
-    struct pack p = {.f = f, .file = -1};
-    char *path = must_alloc(strlen(f->params.path) + 8);
-    p.path = strcat(strcpy(path, f->params.path), ".part");
-    p.n_keys = f->tokens.n;
-    p.n_steps = p.n_keys - f->first_query;
-    p.n_pages = (p.n_keys + ATTN_PAGE - 1) / ATTN_PAGE;
-    CHECK(p.n_steps > 0 && p.n_steps <= f->max_steps);
+static void open_pack(struct pack *p, struct attn_file *f, const char *path) {
+    *p = (struct pack){.f = f, .path = path, .file = -1};
+    p->n_keys = f->tokens.n;
+    p->n_steps = p->n_keys - f->first_query;
+    p->n_pages = (p->n_keys + ATTN_PAGE - 1) / ATTN_PAGE;
+    CHECK(p->n_steps > 0 && p->n_steps <= f->max_steps);
     for (int i = 0; i < AXES; i++)
-        p.axes[i].id = -1;
+        p->axes[i].id = -1;
     for (int kind = 0; kind < KINDS; kind++)
-        p.set[kind] = -1;
-    p.chunk = must_alloc(ATTN_STEPS * ATTN_KEYS * sizeof(float));
-    p.back = must_alloc(ATTN_STEPS * ATTN_KEYS * sizeof(float));
+        p->set[kind] = -1;
+    chunks_open(p);
+}
+
+bool attn_pack(struct attn_file *f, uint64_t *bytes, struct err *e) {
+    struct pack p;
+    char *path = must_alloc(strlen(f->params.path) + 8);
+    open_pack(&p, f, strcat(strcpy(path, f->params.path), ".part"));
     h5_begin();
     bool ok = make(&p, e);
     if (!shut(&p) && ok)
@@ -396,8 +263,7 @@ bool attn_pack(struct attn_file *f, uint64_t *bytes, struct err *e) {
          sync_folder(f->params.path, e);
     if (!ok)
         unlink(path);
-    free(p.chunk);
-    free(p.back);
+    chunks_close(&p);
     free(path);
     return ok;
 }

@@ -16,8 +16,8 @@ struct attn_writer {
     pthread_cond_t work, room;             /* something to do; a strip came back, or all is done */
     struct attn_strip *first, **last;      /* wait for the disk */
     struct attn_file *ended, **ended_last; /* wait for the second pass */
-    bool closing;
-    struct err error; /* the first */
+    bool closing, busy;                    /* busy: with the second pass of a file */
+    struct err error;                      /* the first */
     struct attn_stats stats;
 };
 
@@ -62,6 +62,14 @@ bool attn_writer_check(struct attn_writer *w, struct err *e) {
     bool ok = !w->error.code || err_set(e, w->error.code, "%s", w->error.text);
     pthread_mutex_unlock(&w->lock);
     return ok;
+}
+
+bool attn_writer_wait(struct attn_writer *w, struct err *e) {
+    pthread_mutex_lock(&w->lock);
+    while (w->ended || w->busy)
+        pthread_cond_wait(&w->room, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    return attn_writer_check(w, e);
 }
 
 /* --- of the thread ---------------------------------------------------------------------------- */
@@ -137,6 +145,7 @@ static void finish_first(struct attn_writer *w) {
     w->ended = f->next;
     if (!w->ended)
         w->ended_last = &w->ended;
+    w->busy = true;
     pthread_mutex_unlock(&w->lock);
     bool ok = !f->abandoned && !atomic_load(&f->dead);
     if (ok && !attn_pack(f, &bytes, &e)) {
@@ -154,6 +163,8 @@ static void finish_first(struct attn_writer *w) {
     w->stats.files += ok;
     w->stats.bytes += bytes;
     w->stats.finish_seconds += clock_seconds() - from;
+    w->busy = false;
+    pthread_cond_broadcast(&w->room);
 }
 
 static void *work(void *context) {
