@@ -40,6 +40,14 @@ void chunks_fill(int kind, char *at, size_t n) {
             single[i] = NAN;
 }
 
+/* Keys of the chunk that are born when its query number i is made; 0 behind the last. */
+static size_t born_keys(const struct pack *p, const struct chunk *c, int32_t i) {
+    int32_t query = p->f->first_query + c->step + i;
+    int32_t born = (is_paged(c->kind) ? query / ATTN_PAGE : query) + 1 - c->key;
+    born = born < 0 || i >= c->n_steps ? 0 : born;
+    return (size_t)(born < c->n_keys ? born : c->n_keys);
+}
+
 /* What a chunk of the dataset holds: [steps][keys], the fill value behind the dataset's edges. */
 static bool load(struct pack *p, const struct chunk *c, struct hand *hand) {
     const struct attn_file *f = p->f;
@@ -55,7 +63,7 @@ static bool load(struct pack *p, const struct chunk *c, struct hand *hand) {
     }
     for (int32_t i = 0; i < steps; i++) {
         char *to = hand->chunk + (size_t)i * (size_t)keys * k->item;
-        size_t born = i < c->n_steps ? (size_t)c->n_keys : 0;
+        size_t born = born_keys(p, c, i);
         memcpy(to, hand->raw + (size_t)i * (size_t)k->width * k->item, born * k->item);
         chunks_fill(c->kind, to + born * k->item, (size_t)keys - born);
     }

@@ -252,7 +252,6 @@ void attn_abandon(struct attn_file *f) {
 
 struct place {                /* of one query */
     int32_t step, row, query; /* row: in its strip */
-    int32_t last;             /* the strip's last query */
 };
 
 /* The strip of a plane that this query falls into. */
@@ -267,28 +266,23 @@ static struct attn_strip *strip_of(struct attn_file *f, struct attn_planes *k, s
     return *open;
 }
 
-/* Where number `key` of row `row` lies, in items. */
+/* Where number `key` of row `row` lies, in items. Tiles side by side are ATTN_KEYS wide each. */
 static inline size_t item_at(const struct attn_file *f, const struct attn_planes *k, int32_t row,
                              int32_t key) {
-    int32_t block = key / k->width;
-    return (size_t)block * (size_t)f->height * (size_t)k->width + (size_t)row * (size_t)k->width +
-           (size_t)(key - block * k->width);
+    if (k->blocks == 1)
+        return (size_t)row * (size_t)k->width + (size_t)key;
+    return ((size_t)(key / ATTN_KEYS) * (size_t)f->height + (size_t)row) * ATTN_KEYS +
+           (size_t)(key % ATTN_KEYS);
 }
 
-/* Zeros for `born` keys, `unborn` bytes patterns behind them as far as the strip will be used. */
+/* Zeros for what is born; the second pass knows what is not. */
 static void clear_row(const struct attn_file *f, const struct attn_planes *k, struct attn_strip *s,
-                      int32_t row, int32_t born, int32_t last, const void *unborn) {
-    int32_t blocks = last / k->width + 1;
-    blocks = blocks < k->blocks ? blocks : k->blocks;
-    s->used = (size_t)blocks * k->tile;
-    for (int32_t b = 0; b < blocks; b++) {
-        int32_t from = born - b * k->width;
-        from = from < 0 ? 0 : from > k->width ? k->width : from;
-        char *at = s->data + item_at(f, k, row, b * k->width) * k->item;
-        memset(at, 0, (size_t)from * k->item);
-        for (int32_t i = from; i < k->width; i++)
-            memcpy(at + (size_t)i * k->item, unborn, k->item);
+                      int32_t row, int32_t born) {
+    for (int32_t key = 0; key < born; key += k->width) {
+        int32_t n = born - key < k->width ? born - key : k->width;
+        memset(s->data + item_at(f, k, row, key) * k->item, 0, (size_t)n * k->item);
     }
+    s->used = (size_t)ceil_div(born, k->width) * k->tile; /* rises from row to row */
 }
 
 static void close_row(struct attn_file *f, struct attn_planes *k, size_t plane,
@@ -301,11 +295,10 @@ static void close_row(struct attn_file *f, struct attn_planes *k, size_t plane,
 
 static void put_full(struct attn_file *f, size_t plane, const struct place *at,
                      const struct attention_row *row, const float *prob) {
-    static const uint16_t unborn = HALF_NAN;
     enum { RUN = 256 };
     struct attn_planes *k = &f->kinds[KIND_FULL];
     struct attn_strip *s = strip_of(f, k, plane, at);
-    clear_row(f, k, s, at->row, at->query + 1, at->last, &unborn);
+    clear_row(f, k, s, at->row, at->query + 1);
     uint16_t half[RUN], *out = (uint16_t *)s->data;
     for (int32_t i = 0; i < row->n; i += RUN) {
         int32_t n = row->n - i < RUN ? row->n - i : RUN;
@@ -318,17 +311,22 @@ static void put_full(struct attn_file *f, size_t plane, const struct place *at,
 
 static void put_pooled(struct attn_file *f, size_t plane, const struct place *at,
                        const struct attention_row *row, const float *prob) {
-    static const float unborn = __builtin_nanf("");
     struct attn_planes *most = &f->kinds[KIND_MAX], *all = &f->kinds[KIND_SUM];
     struct attn_strip *m = strip_of(f, most, plane, at), *s = strip_of(f, all, plane, at);
-    int32_t born = at->query / ATTN_PAGE + 1, last = at->last / ATTN_PAGE;
-    clear_row(f, most, m, at->row, born, last, &unborn);
-    clear_row(f, all, s, at->row, born, last, &unborn);
+    int32_t born = at->query / ATTN_PAGE + 1;
+    clear_row(f, most, m, at->row, born);
+    clear_row(f, all, s, at->row, born);
     float *max = (float *)m->data, *sum = (float *)s->data;
-    for (int32_t i = 0; i < row->n; i++) {
-        size_t page = item_at(f, most, at->row, row->position[i] / ATTN_PAGE);
-        max[page] = prob[i] > max[page] ? prob[i] : max[page];
-        sum[page] += prob[i];
+    for (int32_t i = 0, page; i < row->n;) { /* tokens of a page mostly lie side by side */
+        float high = 0, mass = 0;
+        for (page = row->position[i] / ATTN_PAGE;
+             i < row->n && row->position[i] / ATTN_PAGE == page; i++) {
+            high = prob[i] > high ? prob[i] : high;
+            mass += prob[i];
+        }
+        size_t item = item_at(f, most, at->row, page);
+        max[item] = high > max[item] ? high : max[item];
+        sum[item] += mass;
     }
     close_row(f, most, plane, at);
     close_row(f, all, plane, at);
@@ -336,10 +334,9 @@ static void put_pooled(struct attn_file *f, size_t plane, const struct place *at
 
 static void put_resident(struct attn_file *f, size_t plane, const struct place *at,
                          const struct attention_row *row) {
-    static const uint8_t unborn = 0;
     struct attn_planes *k = &f->kinds[KIND_RESIDENT];
     struct attn_strip *s = strip_of(f, k, plane, at);
-    clear_row(f, k, s, at->row, at->query + 1, at->last, &unborn);
+    clear_row(f, k, s, at->row, at->query + 1);
     uint8_t *out = (uint8_t *)s->data;
     for (int32_t i = 0; i < row->n_resident; i++)
         out[item_at(f, k, at->row, row->resident[i])] = ATTN_RESIDENT;
@@ -356,7 +353,6 @@ void attn_watch(void *user, const struct attention_row *row) {
         return;
     CHECK(at.step < f->max_steps);
     at.row = at.step % f->height;
-    at.last = row->query - at.row + f->height - 1;
     for (int g = 0; g < row->group; g++) {
         int head = f->head_slot[row->kv_head * row->group + g];
         if (head < 0)
