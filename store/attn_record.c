@@ -293,43 +293,71 @@ static void close_row(struct attn_file *f, struct attn_planes *k, size_t plane,
     k->open[plane] = NULL;
 }
 
-static void put_full(struct attn_file *f, size_t plane, const struct place *at,
-                     const struct attention_row *row, const float *prob) {
-    enum { RUN = 256 };
-    struct attn_planes *k = &f->kinds[KIND_FULL];
-    struct attn_strip *s = strip_of(f, k, plane, at);
-    clear_row(f, k, s, at->row, at->query + 1);
-    uint16_t half[RUN], *out = (uint16_t *)s->data;
-    for (int32_t i = 0; i < row->n; i += RUN) {
-        int32_t n = row->n - i < RUN ? row->n - i : RUN;
-        half_narrow(prob + i, (size_t)n, half);
-        for (int32_t j = 0; j < n; j++)
-            out[item_at(f, k, at->row, row->position[i + j])] = half[j];
-    }
-    close_row(f, k, plane, at);
+/* Tokens from number i of the row on whose positions follow each other, within one tile. */
+static int32_t run_of(const struct attention_row *row, int32_t i) {
+    int32_t first = row->position[i], n = row->n - i, most = ATTN_KEYS - first % ATTN_KEYS, j = 1;
+    most = most < n ? most : n;
+    while (j < most && row->position[i + j] == first + j)
+        j++;
+    return j;
 }
 
-static void put_pooled(struct attn_file *f, size_t plane, const struct place *at,
-                       const struct attention_row *row, const float *prob) {
-    struct attn_planes *most = &f->kinds[KIND_MAX], *all = &f->kinds[KIND_SUM];
-    struct attn_strip *m = strip_of(f, most, plane, at), *s = strip_of(f, all, plane, at);
-    int32_t born = at->query / ATTN_PAGE + 1;
-    clear_row(f, most, m, at->row, born);
-    clear_row(f, all, s, at->row, born);
-    float *max = (float *)m->data, *sum = (float *)s->data;
-    for (int32_t i = 0, page; i < row->n;) { /* tokens of a page mostly lie side by side */
-        float high = 0, mass = 0;
-        for (page = row->position[i] / ATTN_PAGE;
-             i < row->n && row->position[i] / ATTN_PAGE == page; i++) {
-            high = prob[i] > high ? prob[i] : high;
-            mass += prob[i];
-        }
-        size_t item = item_at(f, most, at->row, page);
-        max[item] = high > max[item] ? high : max[item];
-        sum[item] += mass;
+/* All recorded heads of the row's group: most positions follow each other in most rows. */
+static void put_full(struct attn_file *f, const size_t *plane, const int *group, int n_planes,
+                     const struct place *at, const struct attention_row *row) {
+    struct attn_planes *k = &f->kinds[KIND_FULL];
+    for (int p = 0; p < n_planes; p++)
+        clear_row(f, k, strip_of(f, k, plane[p], at), at->row, at->query + 1);
+    for (int32_t i = 0, n; i < row->n; i += n) {
+        size_t item = item_at(f, k, at->row, row->position[i]);
+        n = run_of(row, i);
+        for (int p = 0; p < n_planes; p++)
+            half_narrow(row->prob + (size_t)group[p] * (size_t)row->n + i, (size_t)n,
+                        (uint16_t *)k->open[plane[p]]->data + item);
     }
-    close_row(f, most, plane, at);
-    close_row(f, all, plane, at);
+    for (int p = 0; p < n_planes; p++)
+        close_row(f, k, plane[p], at);
+}
+
+static inline float larger(float a, float b) { return a > b ? a : b; }
+
+/* Max and sum of n numbers, in four strands that meet in a fixed order. */
+static void pool(const float *p, int32_t n, float *max, float *sum) {
+    float a = 0, b = 0, c = 0, d = 0, w = 0, x = 0, y = 0, z = 0;
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
+        w = larger(p[i], w), x = larger(p[i + 1], x);
+        y = larger(p[i + 2], y), z = larger(p[i + 3], z);
+    }
+    for (; i < n; i++)
+        a += p[i], w = larger(p[i], w);
+    *max = larger(larger(larger(w, x), larger(y, z)), *max);
+    *sum += (a + b) + (c + d);
+}
+
+static void put_pooled(struct attn_file *f, const size_t *plane, const int *group, int n_planes,
+                       const struct place *at, const struct attention_row *row) {
+    struct attn_planes *most = &f->kinds[KIND_MAX], *all = &f->kinds[KIND_SUM];
+    int32_t born = at->query / ATTN_PAGE + 1;
+    for (int p = 0; p < n_planes; p++) {
+        clear_row(f, most, strip_of(f, most, plane[p], at), at->row, born);
+        clear_row(f, all, strip_of(f, all, plane[p], at), at->row, born);
+    }
+    for (int32_t i = 0, n; i < row->n; i += n) { /* a page's tokens mostly lie side by side */
+        int32_t page = row->position[i] / ATTN_PAGE;
+        size_t item = item_at(f, most, at->row, page);
+        for (n = 1; i + n < row->n && row->position[i + n] / ATTN_PAGE == page;)
+            n++;
+        for (int p = 0; p < n_planes; p++)
+            pool(row->prob + (size_t)group[p] * (size_t)row->n + i, n,
+                 (float *)most->open[plane[p]]->data + item,
+                 (float *)all->open[plane[p]]->data + item);
+    }
+    for (int p = 0; p < n_planes; p++) {
+        close_row(f, most, plane[p], at);
+        close_row(f, all, plane[p], at);
+    }
 }
 
 static void put_resident(struct attn_file *f, size_t plane, const struct place *at,
@@ -353,16 +381,19 @@ void attn_watch(void *user, const struct attention_row *row) {
         return;
     CHECK(at.step < f->max_steps);
     at.row = at.step % f->height;
-    for (int g = 0; g < row->group; g++) {
-        int head = f->head_slot[row->kv_head * row->group + g];
-        if (head < 0)
-            continue;
-        size_t plane = (size_t)layer * (size_t)f->params.heads.n + (size_t)head;
-        const float *prob = row->prob + (size_t)g * (size_t)row->n;
+    enum { GROUP = 64 }; /* heads at a time */
+    for (int g = 0; g < row->group;) {
+        size_t plane[GROUP];
+        int group[GROUP], n = 0;
+        for (; g < row->group && n < GROUP; g++) {
+            int head = f->head_slot[row->kv_head * row->group + g];
+            if (head >= 0)
+                plane[n] = (size_t)layer * (size_t)f->params.heads.n + (size_t)head, group[n++] = g;
+        }
         if (f->params.full)
-            put_full(f, plane, &at, row, prob);
+            put_full(f, plane, group, n, &at, row);
         if (f->params.pooled)
-            put_pooled(f, plane, &at, row, prob);
+            put_pooled(f, plane, group, n, &at, row);
     }
     if (f->kinds[KIND_RESIDENT].present)
         put_resident(f, (size_t)layer * (size_t)f->n_kv_heads + (size_t)kv, &at, row);
