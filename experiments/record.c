@@ -196,9 +196,13 @@ static void free_items(struct record *r) {
 }
 
 static void tell_size(const struct record *r) {
-    const struct config *c = &r->p->model->config;
-    log_info("%d samples of up to %d tokens, %d layers and %d q heads in the model", r->n,
-             r->longest, c->n_layers, c->n_heads);
+    uint64_t most = 0;
+    for (int i = 0; i < r->n; i++) {
+        uint64_t bytes = recording_bytes(r->recording, &r->items[i].recorded);
+        most = bytes > most ? bytes : most;
+    }
+    log_info("%d %s of up to %d tokens, for each up to %.1f MB of disk while it is recorded", r->n,
+             r->n == 1 ? "sample" : "samples", r->longest, 1e-6 * (double)most);
 }
 
 bool record_samples(const struct record_params *p, struct record_outcome *outcome, struct err *e) {
@@ -209,10 +213,11 @@ bool record_samples(const struct record_params *p, struct record_outcome *outcom
         p->model->tokenizer || err_set(e, EXIT_CONTENT, "%s: expected a tokenizer", p->model->path);
     ok = ok && chat_open(p->model, p->template, &r.chat, e) && read_items(&r, e);
     if (ok && p->choice) {
-        tell_size(&r);
         r.recording = recording_open(p->choice, p->model, &r.chat, &writer, e);
         ok = r.recording;
     }
+    if (ok && p->choice)
+        tell_size(&r);
     if (ok) {
         r.session = p->open(p->context, p->width, r.longest, e);
         r.events = must_zalloc((size_t)p->width, sizeof *r.events);

@@ -121,9 +121,9 @@ bool recording_close(struct recording *r, struct attn_stats *stats, struct err *
     return ok;
 }
 
-struct attn_file *recording_begin(struct recording *r, const struct recorded *s, struct err *e) {
+static struct attn_params params_of(const struct recording *r, const struct recorded *s) {
     const struct config *c = &r->model->config;
-    const struct attn_params params = {
+    return (struct attn_params){
         .path = s->path,
         .full = r->full,
         .pooled = r->pooled,
@@ -137,6 +137,15 @@ struct attn_file *recording_begin(struct recording *r, const struct recorded *s,
         .n_prompt = (int32_t)s->prompt->count,
         .max_keys = s->max_fed,
     };
+}
+
+uint64_t recording_bytes(const struct recording *r, const struct recorded *s) {
+    const struct attn_params params = params_of(r, s);
+    return attn_bytes(&params);
+}
+
+struct attn_file *recording_begin(struct recording *r, const struct recorded *s, struct err *e) {
+    const struct attn_params params = params_of(r, s);
     return attn_begin(r->writer, &params, e);
 }
 

@@ -47,6 +47,8 @@ struct recorded { /* one sequence; borrowed */
     double temperature, top_p;
 };
 
+/* Disk that recording it takes at most while it is made. */
+uint64_t recording_bytes(const struct recording *recording, const struct recorded *recorded);
 struct attn_file *recording_begin(struct recording *recording, const struct recorded *recorded,
                                   struct err *e);
 /* ids [n]: what was fed behind the prompt. Nothing fed: no file, and a warning. */

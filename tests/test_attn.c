@@ -1,26 +1,19 @@
-/* Recorded attention against what the engine told, under every kind of policy; files that were cut,
- * changed or never finished. */
-#include <fcntl.h>
+/* Recorded attention against what the engine told, under every kind of policy. */
 #include <math.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
 
-#include "base/file.h"
-#include "store/attn.h"
 #include "store/attn_half.h"
+#include "tests/attn_feed.h"
 #include "tests/folder.h"
 #include "tests/tiny.h"
 
-enum { LAYERS = 2, HEADS = 4, KV = 2, GROUP = 2, MOST = 1110 };
+enum { LAYERS = FEED_LAYERS, HEADS = FEED_HEADS, KV = FEED_KV, GROUP = FEED_GROUP };
 
 /* What the engine told, dense. */
 struct told {
@@ -74,17 +67,13 @@ static void told_close(struct told *t) {
 
 static struct model *model;
 static struct folder folder;
-static int32_t ids[MOST];
-static char *texts[MOST];
-static int32_t all_layers[] = {0, 1}, all_heads[] = {0, 1, 2, 3};
+static int32_t ids[FEED_MOST];
 
 static int open_group(void **state) {
     (void)state;
     struct tiny shape = TINY_DEFAULT;
     model = tiny_open(shape);
-    tiny_ids(&shape, 3, ids, MOST);
-    for (int i = 0; i < MOST; i++)
-        texts[i] = i % 2 ? "\xc3\xa9t" : "a";
+    tiny_ids(&shape, 3, ids, FEED_MOST);
     folder_make(&folder);
     return 0;
 }
@@ -95,59 +84,13 @@ static int close_group(void **state) {
     return 0;
 }
 
-static struct attn_params params_of(const char *name, int prompt, int total) {
-    return (struct attn_params){.path = folder_path(&folder, name),
-                                .full = true,
-                                .pooled = true,
-                                .residency = true,
-                                .n_layers = LAYERS,
-                                .n_heads = HEADS,
-                                .n_kv_heads = KV,
-                                .layers = {2, all_layers},
-                                .heads = {4, all_heads},
-                                .n_prompt = prompt,
-                                .max_keys = total};
-}
-
-static const struct attn_note some_notes[] = {
-    {"policy", "some", 0}, {"budget", NULL, 64}, {"softmax_scale", NULL, 0.125}};
-
-static void must_begin(struct told *t, struct attn_writer *writer, const struct attn_params *p) {
-    struct err e = {0};
-    t->file = attn_begin(writer, p, &e);
-    if (!t->file)
-        fail_msg("%s", e.text);
-}
-
-static struct attn_writer *must_writer(void) {
-    struct err e = {0};
-    struct attn_writer *writer = attn_writer_open(&(struct attn_writer_params){0}, &e);
-    if (!writer)
-        fail_msg("%s", e.text);
-    return writer;
-}
-
-static void must_close(struct attn_writer *writer) {
-    struct err e = {0};
-    if (!attn_writer_close(writer, NULL, &e))
-        fail_msg("%s", e.text);
-}
-
-static struct attn_reader *must_open(const char *path) {
-    struct err e = {0};
-    struct attn_reader *reader = attn_open(path, &e);
-    if (!reader)
-        fail_msg("%s", e.text);
-    return reader;
-}
-
 /* Forces `total` ids under a policy, of which p->n_prompt are the prompt; what was told is in t. */
 static void record(struct told *t, const char *policy, const struct attn_params *p, int total) {
     struct plan plan = tiny_plan(policy);
-    struct session *session = tiny_session(model, false, 2, 1, MOST);
-    struct attn_writer *writer = must_writer();
+    struct session *session = tiny_session(model, false, 2, 1, FEED_MOST);
+    struct attn_writer *writer = feed_writer();
     struct request request = tiny_forced(&plan, ids, p->n_prompt, total, NULL);
-    must_begin(t, writer, p);
+    t->file = feed_begin(writer, p);
     request.on_attention = look, request.watch_prompt = p->prompt, request.user = t;
     tiny_add(session, &request);
     struct event event;
@@ -156,10 +99,10 @@ static void record(struct told *t, const char *policy, const struct attn_params 
         assert_int_equal(session_step(session, &event, &e), 1);
     while (event.finish == FINISH_NOT);
     const struct attn_tokens tokens = {
-        .n = total, .n_prompt = p->n_prompt, .id = ids, .text = texts, .gold_step = ids};
-    attn_end(t->file, &tokens, some_notes, 3);
+        .n = total, .n_prompt = p->n_prompt, .id = ids, .text = feed_texts, .gold_step = ids};
+    attn_end(t->file, &tokens, feed_notes, 3);
     session_close(session);
-    must_close(writer);
+    feed_close(writer);
 }
 
 /* --- what is in a file ------------------------------------------------------------------------ */
@@ -248,7 +191,7 @@ static void same_row(void *user, const struct attention_row *r) {
 
 static void check_file(const char *path, struct told *t) {
     struct err e = {0};
-    struct attn_reader *r = must_open(path);
+    struct attn_reader *r = feed_open(path);
     const struct attn_info *i = attn_info(r);
     for (int l = 0; l < i->layers.n; l++)
         for (int h = 0; h < i->heads.n; h++) {
@@ -270,7 +213,7 @@ static void test_attn_holds_what_the_engine_told(void **state) {
                                            "raas:budget=96", "random:budget=64,unit=token"};
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
         struct told t;
-        struct attn_params p = params_of("policy.h5", 37, 170);
+        struct attn_params p = feed_params(folder_path(&folder, "policy.h5"), 37, 170);
         p.residency = i > 0;
         told_open(&t, 170);
         record(&t, policies[i], &p, 170);
@@ -283,12 +226,12 @@ static void test_attn_holds_what_the_engine_told(void **state) {
 static void test_attn_holds_long_ones(void **state) {
     (void)state;
     struct told t;
-    struct attn_params p = params_of("long.h5", 1000, MOST);
-    told_open(&t, MOST);
+    struct attn_params p = feed_params(folder_path(&folder, "long.h5"), 1000, FEED_MOST);
+    told_open(&t, FEED_MOST);
     record(&t, "raas:budget=64", &p, 1090);
     check_file(p.path, &t);
     told_close(&t);
-    p = params_of("prompt.h5", 90, 600);
+    p = feed_params(folder_path(&folder, "prompt.h5"), 90, 600);
     p.prompt = true;
     told_open(&t, 600);
     record(&t, "h2o:budget=32", &p, 150);
@@ -300,12 +243,12 @@ static void test_attn_holds_the_heads_that_were_chosen(void **state) {
     (void)state;
     struct told t;
     int32_t heads[] = {1, 2, 3}, layer = 1;
-    struct attn_params p = params_of("some.h5", 20, 90);
+    struct attn_params p = feed_params(folder_path(&folder, "some.h5"), 20, 90);
     p.layers = (struct attn_numbers){1, &layer}, p.heads = (struct attn_numbers){3, heads};
     told_open(&t, 90);
     record(&t, "quest:budget=32", &p, 90);
     check_file(p.path, &t);
-    struct attn_reader *r = must_open(p.path);
+    struct attn_reader *r = feed_open(p.path);
     struct err e = {0};
     float one;
     assert_int_equal(attn_info(r)->kv_heads.n, 2);
@@ -319,10 +262,10 @@ static void test_attn_holds_the_heads_that_were_chosen(void **state) {
 static void test_attn_tells_tokens_and_notes(void **state) {
     (void)state;
     struct told t;
-    struct attn_params p = params_of("notes.h5", 5, 30);
+    struct attn_params p = feed_params(folder_path(&folder, "notes.h5"), 5, 30);
     told_open(&t, 30);
     record(&t, "full", &p, 12);
-    struct attn_reader *r = must_open(p.path);
+    struct attn_reader *r = feed_open(p.path);
     const struct attn_info *i = attn_info(r);
     assert_int_equal(i->tokens.n, 12);
     assert_int_equal(i->tokens.n_prompt, 5);
@@ -331,7 +274,7 @@ static void test_attn_tells_tokens_and_notes(void **state) {
     for (int k = 0; k < 12; k++) {
         assert_int_equal(i->tokens.id[k], ids[k]);
         assert_int_equal(i->tokens.gold_step[k], ids[k]);
-        assert_string_equal(i->tokens.text[k], texts[k]);
+        assert_string_equal(i->tokens.text[k], feed_texts[k]);
     }
     assert_null(i->tokens.gold_lemma);
     char *policy = attn_note(r, "policy"), *budget = attn_note(r, "budget"),
@@ -370,183 +313,6 @@ static void test_attn_halves_round_as_the_processor_does(void **state) {
     }
 }
 
-/* --- damage ----------------------------------------------------------------------------------- */
-
-static void refuse(const char *path, const char *what, size_t at) {
-    struct err e = {0};
-    struct attn_reader *r = attn_open(path, &e);
-    if (r || e.code != EXIT_CONTENT)
-        fail_msg("%s at %zu: %s", what, at, r ? "was opened" : e.text);
-}
-
-static void test_attn_refuses_any_damage(void **state) {
-    (void)state;
-    struct told t;
-    struct attn_params p = params_of("small.h5", 3, 5);
-    struct err e = {0};
-    int32_t zero = 0;
-    size_t size;
-    p.layers = p.heads = (struct attn_numbers){1, &zero};
-    p.pooled = false;
-    told_open(&t, 5);
-    record(&t, "full", &p, 5);
-    told_close(&t);
-    char *whole = file_read(p.path, 1 << 20, &size, &e);
-    assert_non_null(whole);
-    char path[100];
-    snprintf(path, sizeof path, "%s", folder_path(&folder, "damaged.h5"));
-    int fd = open(path, O_RDWR | O_CREAT, 0600);
-    assert_int_equal(write(fd, whole, size), size);
-    for (size_t i = 0; i < size; i++) {
-        char flipped = (char)(whole[i] ^ (1 << i % 8));
-        assert_int_equal(pwrite(fd, &flipped, 1, (off_t)i), 1);
-        refuse(path, "a flipped bit", i);
-        assert_int_equal(pwrite(fd, &whole[i], 1, (off_t)i), 1);
-    }
-    attn_close(must_open(path)); /* the test would notice: it is whole again */
-    assert_int_equal(pwrite(fd, "", 1, (off_t)size), 1);
-    refuse(path, "a byte more", size);
-    for (size_t n = size; n-- > 0;) {
-        assert_int_equal(ftruncate(fd, (off_t)n), 0);
-        refuse(path, "cut", n);
-    }
-    printf("measured: a file of %zu bytes refused with each byte changed and at each length\n",
-           size);
-    close(fd);
-    free(whole);
-    assert_null(attn_open(folder_path(&folder, "none.h5"), &e));
-    assert_int_equal(e.code, EXIT_USAGE);
-}
-
-/* --- disks ------------------------------------------------------------------------------------ */
-
-/* Feeds rows of its own: one layer and KV head after the other, uniform attention. */
-static void feed(struct attn_file *file, int from, int to) {
-    int32_t position[MOST];
-    float prob[GROUP * MOST];
-    for (int q = from; q < to; q++)
-        for (int l = 0; l < LAYERS; l++)
-            for (int kv = 0; kv < KV; kv++) {
-                for (int i = 0; i <= q; i++)
-                    position[i] = i, prob[i] = prob[i + q + 1] = 1 / (float)(q + 1);
-                attn_watch(file, &(struct attention_row){.layer = l,
-                                                         .kv_head = kv,
-                                                         .group = GROUP,
-                                                         .query = q,
-                                                         .n = q + 1,
-                                                         .position = position,
-                                                         .prob = prob,
-                                                         .n_resident = q + 1,
-                                                         .resident = position});
-            }
-}
-
-static void end_plain(struct attn_file *file, int n_prompt, int total) {
-    attn_end(file,
-             &(struct attn_tokens){.n = total, .n_prompt = n_prompt, .id = ids, .text = texts},
-             some_notes, 3);
-}
-
-/* In a child: files may grow to `limit` bytes. Returns the code that the writer ends with. */
-static int record_within(rlim_t limit, const struct attn_params *p) {
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        struct err e = {0};
-        signal(SIGXFSZ, SIG_IGN);
-        setrlimit(RLIMIT_FSIZE, &(struct rlimit){limit, limit});
-        struct attn_writer *writer = attn_writer_open(&(struct attn_writer_params){0}, &e);
-        struct attn_file *file = attn_begin(writer, p, &e);
-        if (file) {
-            feed(file, p->n_prompt, p->max_keys);
-            end_plain(file, p->n_prompt, p->max_keys);
-        }
-        attn_writer_close(writer, NULL, &e);
-        exit(e.code); /* as the program does, with the library's own ending */
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFEXITED(status))
-        fail_msg("signal %d at a limit of %lu", WTERMSIG(status), (unsigned long)limit);
-    return WEXITSTATUS(status);
-}
-
-static void test_attn_full_disks_leave_nothing(void **state) {
-    (void)state;
-    struct attn_params p = params_of("disk.h5", 20, 400);
-    char part[120];
-    int failed = 0, code = EXIT_ENV;
-    for (rlim_t limit = 512; code; limit += limit / 3) {
-        code = record_within(limit, &p);
-        assert_true(code == EXIT_OK || code == EXIT_ENV);
-        assert_int_equal(access(p.path, F_OK) == 0, code == EXIT_OK);
-        snprintf(part, sizeof part, "%s.part", p.path);
-        assert_int_not_equal(access(part, F_OK), 0);
-        snprintf(part, sizeof part, "%s.raw.part", p.path);
-        assert_int_not_equal(access(part, F_OK), 0);
-        failed += code != EXIT_OK;
-    }
-    assert_true(failed > 10);
-    attn_close(must_open(p.path));
-    struct err e = {0};
-    struct attn_writer *writer = must_writer();
-    p.n_layers = 2, p.max_keys = 1 << 24;
-    assert_null(attn_begin(writer, &p, &e));
-    assert_int_equal(e.code, EXIT_ENV);
-    assert_non_null(strstr(e.text, "MB are free"));
-    must_close(writer);
-}
-
-static void test_attn_killed_leaves_no_file(void **state) {
-    (void)state;
-    for (int round = 0; round < 12; round++) {
-        struct attn_params p = params_of("killed.h5", 20, MOST);
-        unlink(p.path);
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            struct err e = {0};
-            struct attn_writer *writer = attn_writer_open(&(struct attn_writer_params){0}, &e);
-            struct attn_file *file = attn_begin(writer, &p, &e);
-            feed(file, 20, MOST);
-            end_plain(file, 20, MOST);
-            attn_writer_close(writer, NULL, &e);
-            _exit(0);
-        }
-        usleep((useconds_t)(4000 * round));
-        kill(child, SIGKILL);
-        waitpid(child, NULL, 0);
-        char part[120];
-        struct err e = {0};
-        if (access(p.path, F_OK) == 0)
-            attn_close(must_open(p.path)); /* it was done by then */
-        snprintf(part, sizeof part, "%s.part", p.path);
-        if (access(part, F_OK) == 0)
-            refuse(part, "a part", (size_t)round);
-        snprintf(part, sizeof part, "%s.raw.part", p.path);
-        if (access(part, F_OK) == 0)
-            refuse(part, "a raw part", (size_t)round);
-        (void)e;
-    }
-}
-
-static void test_attn_abandoned_leaves_nothing(void **state) {
-    (void)state;
-    struct told t;
-    struct attn_params p = params_of("abandoned.h5", 20, 300);
-    struct attn_writer *writer = must_writer();
-    must_begin(&t, writer, &p);
-    feed(t.file, 20, 200);
-    attn_abandon(t.file);
-    must_begin(&t, writer, &p); /* the same name again */
-    feed(t.file, 20, 100);
-    end_plain(t.file, 20, 100);
-    must_close(writer);
-    struct attn_reader *r = must_open(p.path);
-    assert_int_equal(attn_info(r)->n_keys, 100);
-    attn_close(r);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attn_holds_what_the_engine_told),
@@ -554,10 +320,6 @@ int main(void) {
         cmocka_unit_test(test_attn_holds_the_heads_that_were_chosen),
         cmocka_unit_test(test_attn_tells_tokens_and_notes),
         cmocka_unit_test(test_attn_halves_round_as_the_processor_does),
-        cmocka_unit_test(test_attn_refuses_any_damage),
-        cmocka_unit_test(test_attn_full_disks_leave_nothing),
-        cmocka_unit_test(test_attn_killed_leaves_no_file),
-        cmocka_unit_test(test_attn_abandoned_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, open_group, close_group);
 }
