@@ -12,6 +12,7 @@ Q := $(if $(V),,@)
 say = @$(if $(V),:,echo '  $1')
 
 MAKEFLAGS += --no-builtin-rules
+comma := ,
 CUDA := $(CUDA)
 BUILD := build/$(config)$(if $(filter 1,$(CUDA)),-cuda)
 GEN := $(BUILD)/gen
@@ -25,7 +26,15 @@ CFLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -ffp-contract=off -I.
           $(if $(WERROR),-Werror)
 # the run path is for the bundle, whose libraries lie beside the program
 LDFLAGS := $(LDFLAGS_$(config)) -Wl,-rpath,'$$ORIGIN/lib:$$ORIGIN/../lib'
-LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lcrypto -lpthread -lm
+# where pkg-config doesn't know it: Debian's names of the serial library. Linked statically where that can be: the shared
+# one brings libcurl and 20 more
+HDF5_CFLAGS := $(shell pkg-config --cflags hdf5-serial 2>/dev/null || pkg-config --cflags hdf5 2>/dev/null || \
+                 echo -I/usr/include/hdf5/serial)
+HDF5_L := $(shell pkg-config --libs-only-L hdf5-serial 2>/dev/null || pkg-config --libs-only-L hdf5 2>/dev/null || \
+            echo -L/usr/lib/$$($(CC) -dumpmachine)/hdf5/serial)
+HDF5_LIBS := $(HDF5_L) $(if $(wildcard $(patsubst -L%,%/libhdf5_hl.a,$(HDF5_L))),\
+               -Wl$(comma)-Bstatic -lhdf5_hl -lhdf5 -lsz -laec -Wl$(comma)-Bdynamic -ldl,-lhdf5_hl -lhdf5) -lz
+LDLIBS := -lmpfr -lgmp -lcjson -lpcre2-8 -lutf8proc -lsqlite3 $(HDF5_LIBS) -lcrypto -lpthread -lm
 
 ifeq ($(CURL),1)
 CFLAGS += -DRAAS_CURL
@@ -90,6 +99,8 @@ $(BUILD)/%.o: %.cu $(GEN)/nvflags
 	@mkdir -p $(@D)
 	$(call say,nvcc $<)
 	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(BUILD)/store/attn%.o: CFLAGS += $(HDF5_CFLAGS)
 
 $(GEN)/%.o: $(GEN)/%.c
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@

@@ -1,4 +1,5 @@
-/* raas doctor: what this machine can do, and whether a results database is whole. */
+/* raas doctor: what this machine can do, and whether a results database or a file of attention is
+ * whole. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <gnu/libc-version.h>
 #include <limits.h>
@@ -21,6 +22,7 @@
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
 #include "engine/cuda_info.h"
+#include "store/attn.h"
 #include "store/db.h"
 #include "version.h"
 
@@ -91,9 +93,9 @@ static void check_space(struct checkup *up) {
 static void check_libraries(struct checkup *up) {
     char pcre2[64] = "unknown";
     pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
-    note(up, "libraries", FINE, "SQLite %s, PCRE2 %.*s, utf8proc %s, %s, glibc %s", db_library(),
-         (int)strcspn(pcre2, " "), pcre2, utf8proc_version(), OpenSSL_version(OPENSSL_VERSION),
-         gnu_get_libc_version());
+    note(up, "libraries", FINE, "SQLite %s, HDF5 %s, PCRE2 %.*s, utf8proc %s, %s, glibc %s",
+         db_library(), attn_library(), (int)strcspn(pcre2, " "), pcre2, utf8proc_version(),
+         OpenSSL_version(OPENSSL_VERSION), gnu_get_libc_version());
 }
 
 static void check_gnuplot(struct checkup *up) {
@@ -192,6 +194,27 @@ static void check_database(struct checkup *up, const char *path) {
     db_close(db);
 }
 
+/* --- a file of attention --------------------------------------------------------------- */
+
+static void check_attention(struct checkup *up, const char *path) {
+    struct err e = {0};
+    struct attn_reader *r = attn_verify(path, &e) ? attn_open(path, &e) : NULL;
+    if (!r) {
+        note_broken(up, "attention", &e);
+        return;
+    }
+    const struct attn_info *i = attn_info(r);
+    char *policy = attn_note(r, "policy"), *sample = attn_note(r, "sample");
+    note(up, "attention", FINE,
+         "%s: whole; %s%s%s of %s under %s: %d layers, %d heads, %d queries, %d keys", path,
+         i->full ? "full" : "", i->full && i->pooled ? " and " : "", i->pooled ? "pooled" : "",
+         sample ? sample : "a sample", policy ? policy : "a policy", i->layers.n, i->heads.n,
+         i->n_steps, i->n_keys);
+    free(policy);
+    free(sample);
+    attn_close(r);
+}
+
 /* --- the command -------------------------------------------------------------------------- */
 
 static void print_text(const struct checkup *up) {
@@ -227,12 +250,15 @@ struct doctor_param {
 
 static const struct option options[] = {
     {"verify", OPTION_TEXT, offsetof(struct doctor_param, verify), 0, 0, 0, NULL,
-     "FILE: check this results database instead: every page, every reference, its row counts"},
+     "FILE: check this file instead: every page, reference and row count of a results database, "
+     "every byte "
+     "of a file of attention"},
     JSON_ROW(struct doctor_param, json),
     OPTION_END,
 };
 static const char usage[] = "raas doctor [--verify FILE] [--json]";
-static const char summary[] = "what this machine can do; whether a database is whole";
+static const char summary[] =
+    "what this machine can do; whether a database or a file of attention is whole";
 
 static int doctor_run(int argc, char **argv, struct err *e) {
     struct doctor_param param;
@@ -240,7 +266,7 @@ static int doctor_run(int argc, char **argv, struct err *e) {
     if (!common_argv(options, &param, usage, summary, argc, argv, e))
         return e->code;
     if (param.verify) {
-        check_database(&up, param.verify);
+        (attn_is(param.verify) ? check_attention : check_database)(&up, param.verify);
     } else {
         note(&up, "program", FINE, "raas %s", RAAS_COMMIT);
         check_processor(&up);

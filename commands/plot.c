@@ -1,14 +1,17 @@
-/* raas plot: a figure from the database, as SVG and PNG. */
+/* raas plot: a figure from the database, or of recorded attention, as SVG and PNG. */
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "commands/command.h"
 #include "commands/common.h"
+#include "plots/attention.h"
 #include "plots/plot.h"
 
 struct plot_param {
     const char *db, *out;
     struct plot_choice choice;
+    int64_t layer, head, from, to;
 };
 
 // clang-format off
@@ -20,18 +23,41 @@ static const struct option options[] = {
      "NAME: only this dataset, spelled as in the table"},
     {"out", OPTION_TEXT, offsetof(struct plot_param, out), 0, 0, 0, NULL,
      "DIR: where the figure, its data and its script go (default: results/plots)"},
+    {"layer", OPTION_INT, offsetof(struct plot_param, layer), -1, -1, 1024, NULL,
+     "attention: this layer; -1 with --head -1: a sheet of all heads"},
+    {"head", OPTION_INT, offsetof(struct plot_param, head), -1, -1, 1024, NULL, "attention: this q head"},
+    {"from", OPTION_INT, offsetof(struct plot_param, from), 0, 0, 1 << 24, NULL,
+     "attention: the first position shown"},
+    {"to", OPTION_INT, offsetof(struct plot_param, to), 0, 0, 1 << 24, NULL,
+     "attention: the position behind the last one shown; 0: all"},
     DB_ROW(struct plot_param, db, "database to read"),
     OPTION_END,
 };
 // clang-format on
 
 static const char usage[] =
-    "raas plot FIGURE [--run R] [--model M] [--dataset D] [--out DIR] [--db F]";
+    "raas plot FIGURE [--run R] [--model M] [--dataset D] [--out DIR] [--db F]; "
+    "raas plot attention FILE [--layer L --head H] [--from A --to B] [--out DIR]";
 static const char about[] =
     "Draws a figure with gnuplot and prints the paths of the SVG and the PNG. `raas list figures`\n"
     "names the figures. A figure shows one model, dataset and settings: those of the newest "
     "result\n"
-    "among what is asked for.";
+    "among what is asked for. `raas plot attention FILE` draws what raas record wrote: one head, "
+    "with\n"
+    "the texts of tokens where they fit (--from, --to), or a sheet of all heads.";
+
+static int draw_attention(const struct plot_param *p, const char *path, struct err *e) {
+    bool sheet = p->layer < 0 && p->head < 0;
+    const char *out = p->out ? p->out : COMMON_RESULTS "/plots";
+    const char *name = sheet ? "attention_heads" : "attention";
+    const struct plot_attention what = {path, (int)p->layer, (int)p->head, (int)p->from,
+                                        (int)p->to};
+    if (!sheet && (p->layer < 0 || p->head < 0))
+        err_set(e, EXIT_USAGE, "--layer and --head: both, or neither");
+    else if (plot_attention(&what, out, e))
+        printf("%s/%s.svg\n%s/%s.png\n", out, name, out, name);
+    return e->code;
+}
 
 static int run(int argc, char **argv, struct err *e) {
     struct plot_param param;
@@ -39,6 +65,8 @@ static int run(int argc, char **argv, struct err *e) {
     option_defaults(options, &param);
     if (!option_argv(options, &param, usage, about, argc, argv, &n_args, e))
         return e->code;
+    if (n_args == 2 && !strcmp(argv[0], "attention"))
+        return draw_attention(&param, argv[1], e);
     if (n_args != 1)
         return err_set(e, EXIT_USAGE, "expected one figure, see raas list figures"), e->code;
     const char *out = param.out ? param.out : COMMON_RESULTS "/plots";

@@ -27,6 +27,7 @@ static const char about[] = "plans, runs and resumes an experiment, prints its t
 struct run_flags {
     const char *scale, *out, *db, *shard, *gpus, *model, *isa;
     const char *precision, *backend, *seed, *width, *template; /* short for --set */
+    struct recording_choice record;
     struct option_list set;
     int64_t limit, threads, kv_bytes;
     bool isolated, dry_run, quiet, json;
@@ -65,6 +66,13 @@ static const struct option options[] = {
      "N: GPUs of this host that work on it, each with a batch of --width; or all"},
     {"isolated", OPTION_BOOL, offsetof(struct run_flags, isolated), 0, 0, 1, NULL,
      "times: one cell at a time, warmed up, at least 5 repeats"},
+    {"record", OPTION_TEXT, offsetof(struct run_flags, record.mode), 0, 0, 0, NULL,
+     "MODE: attention of all that is decoded, pooled, full, or both with a comma, to attn/ beside the "
+     "database"},
+    {"record-layers", OPTION_TEXT, offsetof(struct run_flags, record.layers), 0, 0, 0, NULL,
+     "LIST: layers to record, like 0,3,5-8 (default: all)"},
+    {"record-heads", OPTION_TEXT, offsetof(struct run_flags, record.heads), 0, 0, 0, NULL,
+     "LIST: q heads to record of each of these layers (default: all)"},
     DB_ROW(struct run_flags, db, "results"),
     {"out", OPTION_TEXT, offsetof(struct run_flags, out), 0, 0, 0, NULL,
      "DIR: folder of the results, for DIR/raas.db"},
@@ -145,6 +153,12 @@ static bool parse_gpus(const struct run_flags *f, const char *backend, int *n_wo
     return true;
 }
 
+static bool check_record(const struct run_flags *f, struct err *e) {
+    if (f->record.mode && f->isolated)
+        return err_set(e, EXIT_USAGE, "--record: --isolated times what is not recorded");
+    return !f->record.mode || recording_check(&f->record, e);
+}
+
 /* The sets of the command line, and behind them the flags that are short for one. */
 enum { SHORT_SETS = 5 };
 
@@ -186,10 +200,15 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
     if (!experiment_read(path, &(struct experiment_options){f->scale, sets.items, sets.n},
                          &experiment, e))
         return e->code;
-    char db[4096];
+    char db[4096], folder[4096];
     snprintf(db, sizeof db, "%s/raas.db", f->out ? f->out : COMMON_RESULTS);
     p->experiment = &experiment;
     p->db = f->db ? f->db : db;
+    const char *slash = strrchr(p->db, '/');
+    snprintf(folder, sizeof folder, "%.*s/attn", slash ? (int)(slash - p->db) : 1,
+             slash ? p->db : ".");
+    p->record = f->record.mode ? &f->record : NULL;
+    p->record_folder = folder;
     p->isa = f->isa;
     p->n_threads = (int)f->threads;
     p->kv_bytes = (uint64_t)f->kv_bytes;
@@ -200,7 +219,9 @@ static int run_file(const char *path, const struct run_flags *f, struct run_para
     log_quiet(f->quiet);
     if (!f->dry_run) /* before the model loads: a signal then is as good as one later */
         stop_install();
-    bool ok = parse_gpus(f, experiment.backend, &p->n_workers, e);
+    bool ok = check_record(f, e) && parse_gpus(f, experiment.backend, &p->n_workers, e);
+    if (p->record) /* the backend says that it can't */
+        p->n_workers = 0;
     int code = ok ? run_with_model(f, p, e) : e->code;
     experiment_free(&experiment);
     return code;

@@ -1,5 +1,21 @@
-/* What attention gave, told to who watches. */
+/* What attention gave, told to who watches. Most pages are full, and go as they are. */
+#include <string.h>
+
 #include "engine/rules.h"
+
+enum { ALL_LIVE = 0xffff };
+
+/* Positions of the live slots of a page; returns how many. */
+static inline int32_t put_positions(const int32_t *position, unsigned live, int32_t *out) {
+    int32_t n = 0;
+    if (live == ALL_LIVE) {
+        memcpy(out, position, PAGE * sizeof *out);
+        return PAGE;
+    }
+    for (unsigned bits = live; bits; bits &= bits - 1)
+        out[n++] = position[__builtin_ctz(bits)];
+    return n;
+}
 
 /* Positions of what the head holds and the query may see. */
 static int32_t list_resident(const struct head_step *s, int32_t visible, int32_t *out) {
@@ -18,15 +34,21 @@ static int32_t pack_view(const struct head_step *s, struct rules_scratch *w, int
     int32_t n = 0;
     for (int i = 0; i < w->n_view; i++) {
         const int32_t *position = s->pool->position + s->head->table[w->index[i]] * PAGE;
-        for (unsigned bits = w->live[i]; bits; bits &= bits - 1)
-            out[n++] = position[__builtin_ctz(bits)];
+        n += put_positions(position, w->live[i], out + n);
     }
     float *to = w->prob;
     for (int g = 0; g < s->group; g++)
-        for (int i = 0; i < w->n_view; i++)
+        for (int i = 0; i < w->n_view; i++) {
+            const float *from = w->prob + ((size_t)g * (size_t)w->n_view + (size_t)i) * PAGE;
+            if (w->live[i] == ALL_LIVE) {
+                if (to != from)
+                    memmove(to, from, PAGE * sizeof *to);
+                to += PAGE;
+                continue;
+            }
             for (unsigned bits = w->live[i]; bits; bits &= bits - 1)
-                *to++ = w->prob[((size_t)g * (size_t)w->n_view + (size_t)i) * PAGE +
-                                (size_t)__builtin_ctz(bits)];
+                *to++ = from[__builtin_ctz(bits)];
+        }
     return n;
 }
 

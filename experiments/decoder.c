@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/machine.h"
 #include "base/rng.h"
+#include "experiments/flight_record.h"
 
 enum { WARM_UP_TOKENS = 32, CHECK_LOOPS_EVERY = 16 };
 
@@ -14,18 +15,21 @@ struct flight {            /* one sequence in the session */
     int32_t *ids;          /* [longest max_new] */
     int n;
     double joined, first; /* clock at admission and at the first token */
+    struct flight_record record;
 };
 
 struct decoder {
     const struct workload *work;
+    struct decoder_params params;
     struct session *session;
     int width;
     struct flight *flights; /* [width] */
     struct flight **idle;   /* [width] a stack of those that are free */
     int n_idle;
-    struct event *events;      /* [width] of one step */
-    bool *unfit;               /* [n_cells] */
-    const struct job *waiting; /* taken from the queue, but the batch is full */
+    struct event *events;       /* [width] of one step */
+    bool *unfit;                /* [n_cells] */
+    const struct job *waiting;  /* taken from the queue, but the batch is full */
+    struct flight_record begun; /* of the waiting job */
     const struct job_queue *queue;
     const struct harvest *harvest;
 };
@@ -62,6 +66,25 @@ static struct request request_of(const struct decoder *d, const struct job *job)
     };
 }
 
+static void tell(void *user, const struct attention_row *row) {
+    attn_watch(((struct flight *)user)->record.file, row);
+}
+
+/* Before a sequence joins: its prompt may be told while it does. */
+static bool begin_record(struct decoder *d, const struct job *job, struct flight *f,
+                         struct request *request, struct err *e) {
+    const struct decoder_params *p = &d->params;
+    if (!p->recording)
+        return true;
+    if (!d->begun.file &&
+        !flight_record_begin(p->recording, p->record_folder, d->work, job, &d->begun, e))
+        return err_in(e, "sample %s", workload_sample(d->work, job)->problem.id);
+    f->record = d->begun;
+    request->on_attention = tell;
+    request->watch_prompt = p->record_prompt;
+    return true;
+}
+
 /* As session_add; a job that can never fit is told to the harvest, and waits as if for room. */
 static bool add(struct decoder *d, const struct job *job, const struct request *request,
                 struct err *e) {
@@ -86,16 +109,21 @@ static bool admit(struct decoder *d, struct err *e) {
         struct request request = request_of(d, job);
         request.user = f;
         *f = (struct flight){.job = job, .ids = f->ids, .joined = clock_seconds()};
+        if (!begin_record(d, job, f, &request, e))
+            return false;
         if (add(d, job, &request, e)) {
+            d->begun = (struct flight_record){0};
             d->n_idle--;
             d->waiting = NULL;
             continue;
         }
         f->job = NULL;
+        f->record = (struct flight_record){0};
         if (e->code)
             return false;
         if (!d->unfit[job->cell])
             break;
+        flight_record_drop(&d->begun);
     }
     return true;
 }
@@ -116,6 +144,7 @@ static bool land(struct decoder *d, struct flight *f, enum finish finish,
     struct answer answer = {.ids = f->ids, .n_ids = f->n, .finish = finish, .stats = *stats};
     if (d->work->isolated)
         reader_times(f, &answer.stats);
+    flight_record_end(d->params.recording, &f->record, f->ids, f->n, finish);
     f->job = NULL;
     d->idle[d->n_idle++] = f;
     return d->harvest->answer(d->harvest->context, job, &answer, e);
@@ -217,7 +246,7 @@ struct decoder *decoder_open(const struct workload *w, const struct decoder_para
         return NULL;
     struct decoder *d = must_zalloc(1, sizeof *d);
     size_t width = (size_t)params.width, longest = longest_answer(x);
-    *d = (struct decoder){.work = w, .session = session, .width = params.width};
+    *d = (struct decoder){.work = w, .params = *p, .session = session, .width = params.width};
     d->flights = must_zalloc(width, sizeof *d->flights);
     d->idle = must_zalloc(width, sizeof(struct flight *));
     d->events = must_zalloc(width, sizeof *d->events);
@@ -231,8 +260,11 @@ void decoder_close(struct decoder *d) {
     if (!d)
         return;
     session_close(d->session);
-    for (int i = 0; i < d->width; i++)
+    for (int i = 0; i < d->width; i++) {
+        flight_record_drop(&d->flights[i].record);
         free(d->flights[i].ids);
+    }
+    flight_record_drop(&d->begun);
     free(d->flights);
     free(d->idle);
     free(d->events);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "experiments/answer.h"
+#include "experiments/recording.h"
 #include "experiments/workload.h"
 
 struct decoder_params {
@@ -12,6 +13,9 @@ struct decoder_params {
     int n_threads;     /* 0: all cores */
     uint64_t kv_bytes; /* of the page pool; 0: what the batch takes, if memory has it to spare */
     int device;        /* GPU of the host */
+    struct recording *recording; /* borrowed; NULL: attention is not recorded */
+    const char *record_folder;   /* where its files go (flight_record.h) */
+    bool record_prompt;
 };
 
 /* Jobs to do, in order. Several processes may take from one queue. */

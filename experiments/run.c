@@ -21,8 +21,9 @@ struct run {
     const struct run_params *params;
     struct experiment *experiment;
     struct workload work;
-    struct decoder *decoder; /* of this process, */
-    struct workers *workers; /* or others that decode */
+    struct decoder *decoder;     /* of this process, */
+    struct workers *workers;     /* or others that decode */
+    struct recording *recording; /* NULL: none */
     struct db *db;
     int64_t id, *cell_ids;
     bool *unfit; /* [n_cells] some sequence does not fit into memory */
@@ -78,7 +79,7 @@ static void leave_out(void *context, const struct job *job, const char *why) {
 static bool step(void *context, int tokens, struct err *e) {
     struct run *r = context;
     progress_tokens(&r->progress, tokens);
-    if (!commit(r, false, e))
+    if (!commit(r, false, e) || (r->recording && !recording_ok(r->recording, e)))
         return false;
     progress_show(&r->progress, false);
     return true;
@@ -115,13 +116,18 @@ static bool decode_cells_alone(struct run *r, struct err *e) {
 
 /* --- from start to end ---------------------------------------------------------------------- */
 
-static struct decoder_params decoder_params(const struct run_params *p) {
-    return (struct decoder_params){
-        .isa = p->isa, .n_threads = p->n_threads, .kv_bytes = p->kv_bytes};
+static struct decoder_params decoder_params(const struct run *r) {
+    const struct run_params *p = r->params;
+    return (struct decoder_params){.isa = p->isa,
+                                   .n_threads = p->n_threads,
+                                   .kv_bytes = p->kv_bytes,
+                                   .recording = r->recording,
+                                   .record_folder = p->record_folder,
+                                   .record_prompt = p->record && p->record->prompt};
 }
 
 static bool open_decoder(struct run *r, struct err *e) {
-    const struct decoder_params params = decoder_params(r->params);
+    const struct decoder_params params = decoder_params(r);
     if (r->workers) {
         if (!workers_ready(r->workers, e))
             return false;
@@ -243,7 +249,7 @@ static int run_all(struct run *r, struct err *e) {
     const struct run_params *p = r->params;
     if (p->dry_run)
         return dry_run(r, e);
-    const struct decoder_params params = decoder_params(p);
+    const struct decoder_params params = decoder_params(r);
     if (p->n_workers) /* before the database, too: nobody shares it */
         r->workers = workers_start(&r->work, &params, p->n_workers, e);
     if (p->n_workers && !r->workers)
@@ -267,13 +273,19 @@ int run_experiment(const struct run_params *params, struct err *e) {
         return e->code;
     r.cell_ids = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.cell_ids);
     r.unfit = must_zalloc((size_t)r.experiment->n_cells, sizeof *r.unfit);
-    int code = run_all(&r, e);
+    const struct recording_choice *record = params->dry_run ? NULL : params->record;
+    if (record)
+        r.recording =
+            recording_open(record, params->model, &r.work.chat, &(struct attn_writer_params){0}, e);
+    int code = record && !r.recording ? e->code : run_all(&r, e);
     workers_close(r.workers);
     progress_close(&r.progress);
     free(r.cell_ids);
     free(r.unfit);
     db_close(r.db);
     decoder_close(r.decoder);
+    if (r.recording && !recording_close(r.recording, NULL, e) && code == EXIT_OK)
+        code = e->code;
     workload_close(&r.work);
     return code;
 }

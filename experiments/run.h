@@ -5,6 +5,7 @@
 
 #include "engine/model.h"
 #include "experiments/experiment.h"
+#include "experiments/recording.h"
 
 struct run_params {
     /* borrowed; width is lowered to 1 by isolated unless it was said, and where memory does not
@@ -21,6 +22,8 @@ struct run_params {
     bool isolated;             /* one cell at a time, warmed up, at least 5 repeats; no workers */
     bool dry_run;              /* the plan on stdout, nothing is decoded or written */
     bool json;                 /* stdout gets JSON */
+    const struct recording_choice *record; /* NULL: attention is not recorded. No workers then */
+    const char *record_folder;             /* its files: flight_record.h */
     int argc;
     char *const *argv; /* stored with the run */
 };

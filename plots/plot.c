@@ -131,7 +131,8 @@ bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, 
     if (snprintf(inside, sizeof inside, "%s/x", out) >= PATH_MAX - 100)
         return err_set(e, EXIT_USAGE, "%s: path too long", out);
     if (!file_folders(inside, e) || !write_part(out, name, ".tsv", tsv, size, e) ||
-        !copy_script("style", out, e) || !copy_script(name, out, e))
+        !copy_script("style", out, e) || !copy_script(name, out, e) ||
+        (!strncmp(name, "attention", 9) && !copy_script("attention_style", out, e)))
         return false;
     char script[100];
     snprintf(script, sizeof script, "%s.gp", name);
