@@ -8,10 +8,10 @@
 #include "commands/command.h"
 #include "commands/common.h"
 
-#define USAGE "raas bench cpu|gpu [options]"
+#define USAGE "raas bench cpu|gpu|mine [options]"
 #define ABOUT                                                                     \
     "decode speed beside what the machine could do at best in the same minute;\n" \
-    "`raas bench cpu --help` and `raas bench gpu --help` name what each takes"
+    "`raas bench cpu --help` and so on name what each takes; mine: rows of attention"
 
 static int ascending(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
@@ -58,7 +58,7 @@ static int bench_run(int argc, char **argv, struct err *e) {
     static const struct {
         const char *word;
         int (*run)(int argc, char **argv, struct err *e);
-    } parts[] = {{"cpu", bench_cpu}, {"gpu", bench_gpu}};
+    } parts[] = {{"cpu", bench_cpu}, {"gpu", bench_gpu}, {"mine", bench_mine}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (argc > 1 && !strcmp(argv[1], parts[i].word)) {
             /* flags follow the word; errors name the command */
@@ -67,7 +67,7 @@ static int bench_run(int argc, char **argv, struct err *e) {
         }
     char nothing;
     if (argc > 1 && argv[1][0] != '-')
-        err_set(e, EXIT_USAGE, "bench '%s': expected cpu or gpu; usage: " USAGE, argv[1]);
+        err_set(e, EXIT_USAGE, "bench '%s': expected cpu, gpu or mine; usage: " USAGE, argv[1]);
     else if (common_argv(none, &nothing, USAGE, ABOUT, argc, argv, e))
         err_set(e, EXIT_USAGE, "nothing to measure; usage: " USAGE);
     return e->code;

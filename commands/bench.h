@@ -7,6 +7,7 @@
 /* argv[0] is "bench", flags follow. Return the exit code, as a command's run does. */
 int bench_cpu(int argc, char **argv, struct err *e);
 int bench_gpu(int argc, char **argv, struct err *e);
+int bench_mine(int argc, char **argv, struct err *e);
 
 enum { BENCH_NUMBERS = 16 };
 struct bench_numbers {
