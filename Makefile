@@ -120,9 +120,9 @@ $(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registr
 	@.ci/registry scorers > $@
 
 # the schema inside the program
-$(GEN)/schema.h: store/schema.sql .ci/embed
+$(GEN)/schema.h: store/schema.sql store/schema_analysis.sql .ci/embed
 	@mkdir -p $(@D)
-	@.ci/embed schema_sql $< > $@
+	@{ .ci/embed schema_sql store/schema.sql; .ci/embed schema_analysis_sql store/schema_analysis.sql; } > $@
 
 # provenance: the commit, renewed only when it changes
 $(GEN)/version.h: FORCE

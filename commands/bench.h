@@ -8,6 +8,7 @@
 int bench_cpu(int argc, char **argv, struct err *e);
 int bench_gpu(int argc, char **argv, struct err *e);
 int bench_record(int argc, char **argv, struct err *e);
+int bench_mine(int argc, char **argv, struct err *e);
 
 enum { BENCH_NUMBERS = 16 };
 struct bench_numbers {

@@ -1,7 +1,7 @@
 /* The results database: SQLite is the truth. One row per (cell, sample, repeat), committed as it
  * finishes, so that kill -9 loses at most the samples in flight and a rerun goes on where the last
  * one stopped. Only store/ includes sqlite3.h; everyone else reads through db_query. The tables and
- * views are documented in store/schema.sql.
+ * views are documented in store/schema*.sql.
  *
  * A run in short:
  *

@@ -1,7 +1,8 @@
--- Results of raas, schema 1. Open a database with sqlite3, pandas, datasette or R, and start at the
--- views v_accuracy (one row per cell) and v_result (one row per answer). Times are ISO 8601 in UTC,
--- structured values are JSON, memory is in bytes, durations are in seconds; each column has one
--- type, checked. Comments stand inside the statements, where SQLite keeps them for `.schema`.
+-- Results of raas, schema 1 (later ones stand in schema_*.sql). Open a database with sqlite3, pandas,
+-- datasette or R, and start at the views v_accuracy (one row per cell) and v_result (one row per
+-- answer). Times are ISO 8601 in UTC, structured values are JSON, memory is in bytes, durations are
+-- in seconds; each column has one type, checked. Comments stand inside the statements, where SQLite
+-- keeps them for `.schema`.
 
 CREATE TABLE model (
     -- What answered. Two models are the same only if name and hashes are.

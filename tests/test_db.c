@@ -56,6 +56,38 @@ static void test_db_stores_and_finds_again(void **state) {
     db_close(again.db);
 }
 
+/* What stands in a database of schema 1 stays; whoever only reads is told to let it be migrated. */
+static void test_db_migrates(void **state) {
+    static const char *const back[] = {
+        "DROP VIEW v_analysis", "DROP TABLE analysis_point", "DROP TABLE analysis_head",
+        "DROP TABLE analysis",  "PRAGMA user_version = 1",
+    };
+    const char *path = folder_path(*state, "raas.db");
+    char key[HASH_HEX];
+    struct err e = {0}, older = {0};
+    struct rows rows = rows_open(path, "demo", "lemmas", "chain");
+    struct db_result result =
+        rows_result(&rows, rows_cell(&rows, "raas", 256, DB_SHARED), 0, 0, true, key);
+    rows_add(&rows, &result);
+    for (size_t i = 0; i < sizeof back / sizeof *back; i++) {
+        struct db_query *q = db_query(rows.db, back[i], &e);
+        assert_non_null(q);
+        assert_false(db_next(q, &e));
+        assert_true(db_query_end(q));
+    }
+    db_close(rows.db);
+    assert_null(db_open(path, DB_READ, &older));
+    assert_int_equal(older.code, EXIT_CONTENT);
+    assert_non_null(strstr(older.text, "schema 1 is older than 2"));
+    struct db *db = db_open(path, DB_WRITE, &e);
+    assert_non_null(db);
+    assert_true(db_verify(db, &e));
+    rows_expect(db, "PRAGMA user_version", "2");
+    rows_expect(db, "SELECT count(*) FROM result", "1");
+    rows_expect(db, "SELECT count(*) FROM v_analysis", "0");
+    db_close(db);
+}
+
 static void test_db_key_is_a_hash_of_canonical_json(void **state) {
     (void)state;
     char key[HASH_HEX], other[HASH_HEX];
@@ -271,6 +303,7 @@ static void test_db_views_work_in_the_sqlite_shell(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_db_stores_and_finds_again),
+        IN_FOLDER(test_db_migrates),
         cmocka_unit_test(test_db_key_is_a_hash_of_canonical_json),
         IN_FOLDER(test_db_keeps_the_first_of_two_equal_keys),
         IN_FOLDER(test_db_keeps_any_bytes_of_an_answer),

@@ -1,0 +1,276 @@
+/* raas analyze: lives of tokens under every head, and the proof that they are found. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "commands/command.h"
+#include "commands/common.h"
+#include "engine/cpu_kernels.h"
+#include "experiments/stop.h"
+#include "experiments/validate.h"
+#include "store/db_analysis.h"
+
+enum solution { SOLUTION_FREE, SOLUTION_GOLD };
+static const char *const solution_names[] = {"free", "gold"};
+
+struct analyze_param {
+    struct common common;
+    const char *dataset, *template, *db;
+    struct option_list policy;
+    int64_t n, seed, steps, train, knobs, max_new;
+    int solution;
+    bool json, validate, sweep;
+    struct lifecycle_params life;
+};
+
+static const struct option options[] = {
+// clang-format off
+#define FIELD(name) offsetof(struct analyze_param, name)
+    {"dataset", OPTION_TEXT, FIELD(dataset), 0, 0, 0, NULL,
+     "NAME: problems to decode, with options: lemmas:steps=16"},
+    {"n", OPTION_INT, FIELD(n), 20, 1, 1 << 20, NULL, "problems"},
+    {"policy", OPTION_LIST, FIELD(policy), 0, 0, 0, NULL,
+     "NAME: cache policy to decode under; may be given several times (default full)"},
+    {"solution", OPTION_CHOICE, FIELD(solution), SOLUTION_FREE, 0, 0, "free|gold",
+     "gold: teacher-forced on the dataset's solutions"},
+    {"max-new", OPTION_INT, FIELD(max_new), 1100, 1, 1 << 24, NULL, "new tokens at most, running freely"},
+    {"template", OPTION_TEXT, FIELD(template), 0, 0, 0, NULL, "NAME: chat template: auto, none or a name"},
+    {"validate", OPTION_BOOL, FIELD(validate), 0, 0, 1, NULL,
+     "prove the miner on lemmas, whose milestones are known"},
+    {"steps", OPTION_INT, FIELD(steps), 16, 2, 200, NULL, "steps of the problems of --validate"},
+    {"train", OPTION_INT, FIELD(train), 50, 1, 1 << 20, NULL,
+     "other problems, on which --validate chooses heads and thresholds"},
+    {"sweep", OPTION_BOOL, FIELD(sweep), 0, 0, 1, NULL,
+     "with --validate: other thresholds, and other settings of the generator"},
+    {"knobs", OPTION_INT, FIELD(knobs), 20, 1, 1 << 20, NULL, "problems for each of these settings"},
+    LIFECYCLE_OPTIONS(struct analyze_param, life),
+    {"seed", OPTION_INT, FIELD(seed), 1, 0, 1e9, NULL, "seed of generated problems"},
+    COMMON_ROWS(struct analyze_param, common, PRECISION_BF16),
+    DB_ROW(struct analyze_param, db, "database for the results"),
+    JSON_ROW(struct analyze_param, json),
+    OPTION_END,
+#undef FIELD
+    // clang-format on
+};
+
+struct analysis { /* one invocation */
+    const struct analyze_param *param;
+    struct model *model;
+    struct db *db;
+    int64_t run;
+};
+
+/* --- the database --------------------------------------------------------------------------- */
+
+static bool begin_run(struct analysis *a, int argc, char **argv, struct err *e) {
+    const struct analyze_param *p = a->param;
+    bool fp32 = p->common.precision == PRECISION_FP32;
+    const struct cpu_kernels *kernels = cpu_kernels_find(fp32 ? "fp32" : p->common.isa, e);
+    if (!kernels)
+        return false;
+    struct db_run run = {
+        .name = p->validate ? "validate" : "analyze",
+        .argc = argc,
+        .argv = argv,
+        .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+        .isa = kernels->isa,
+    };
+    a->db = db_open(p->db ? p->db : COMMON_RESULTS "/raas.db", DB_WRITE, e);
+    return a->db && db_run_start(a->db, &run, &a->run, e);
+}
+
+static void end_run(struct analysis *a, const struct err *e) {
+    struct err late = {0};
+    enum db_status status = !e->code                 ? DB_FINISHED
+                            : e->code == EXIT_SIGNAL ? DB_STOPPED
+                                                     : DB_INCOMPLETE;
+    if (a->run && !db_run_finish(a->db, a->run, status, &late))
+        log_warn("the run stays 'running' in the database: %s", late.text);
+}
+
+/* --- lives ------------------------------------------------------------------------------------ */
+
+/* The dataset with --seed, where it is one that has a seed of its own. */
+static void dataset_text(const struct analyze_param *p, char *out, size_t size) {
+    size_t name = strcspn(p->dataset, ":");
+    char plain[64];
+    snprintf(plain, sizeof plain, "%.*s", (int)(name < 60 ? name : 60), p->dataset);
+    const struct dataset *dataset = dataset_find(plain);
+    bool has = false;
+    for (const struct option *o = dataset ? dataset->options : NULL; o && o->name; o++)
+        has = has || !strcmp(o->name, "seed");
+    has = has && !strstr(p->dataset, "seed=");
+    if (has)
+        snprintf(out, size, "%s%cseed=%lld", p->dataset, p->dataset[name] ? ',' : ':',
+                 (long long)p->seed);
+    else
+        snprintf(out, size, "%s", p->dataset);
+}
+
+static bool mine_policy(struct analysis *a, struct mine *mine, struct session *session,
+                        const char *policy, struct json_out *json, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct plan plan;
+    struct miner miner;
+    char name[240];
+    if (!policy_parse(policy, &plan, e))
+        return false;
+    if (plan.budget)
+        snprintf(name, sizeof name, "%s%cbudget=%d", plan.name, strchr(plan.name, ':') ? ',' : ':',
+                 plan.budget);
+    else
+        snprintf(name, sizeof name, "%s", plan.name);
+    miner_open(&miner, a->model->config.n_layers, a->model->config.n_heads, mine->longest,
+               &p->life);
+    struct mine_sink sink = mine_into(&miner);
+    struct miner_source source = {
+        .run = a->run, .policy = name, .solution = solution_names[p->solution]};
+    bool ok = mine_run(mine, session, &plan, &sink, e) && mine_register(mine, a->db, &source, e) &&
+              miner_store(&miner, a->db, &source, e);
+    if (ok && p->json) {
+        char *text = miner_json(&miner);
+        json_open(json, '{');
+        json_add_text(json, "policy", name);
+        json_add_raw(json, "analysis", text);
+        json_close(json, '}');
+        free(text);
+    } else if (ok) {
+        printf("%s on %s\n", name, mine->dataset.name);
+        miner_table(&miner, stdout);
+    }
+    miner_close(&miner);
+    return ok;
+}
+
+static bool lives(struct analysis *a, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct option_list policies = p->policy;
+    struct mine mine;
+    struct json_out json = {0};
+    char dataset[300];
+    if (!policies.count)
+        policies.items[policies.count++] = "full";
+    dataset_text(p, dataset, sizeof dataset);
+    if (!mine_open(&mine, a->model, dataset, p->template ? p->template : "auto", p->n,
+                   p->solution == SOLUTION_GOLD ? 0 : (int)p->max_new, e))
+        return false;
+    struct session *session = common_session(&p->common, a->model, 1, mine.longest, e);
+    bool ok = session != NULL;
+    json_open(&json, '[');
+    for (int i = 0; ok && i < policies.count; i++)
+        ok = mine_policy(a, &mine, session, policies.items[i], &json, e);
+    json_close(&json, ']');
+    if (ok && p->json)
+        puts(json.text);
+    free(json.text);
+    session_close(session);
+    mine_close(&mine);
+    return ok;
+}
+
+/* --- the proof -------------------------------------------------------------------------------- */
+
+static bool store_proof(struct analysis *a, const struct validation *v, const char *summary,
+                        struct err *e) {
+    struct mine mine; /* names model and dataset */
+    struct miner_source source;
+    char dataset[120], params[400];
+    snprintf(dataset, sizeof dataset, "lemmas:steps=%d,seed=%lld", (int)v->params.steps,
+             (long long)v->params.seed);
+    if (!mine_open(&mine, a->model, dataset, "auto", 1, 0, e))
+        return false;
+    option_json(lifecycle_options, &v->params.life, params, sizeof params);
+    bool ok = mine_register(&mine, a->db, &source, e);
+    struct db_analysis row = {.kind = "proof",
+                              .run = a->run,
+                              .model = source.model,
+                              .dataset = source.dataset,
+                              .policy = "full",
+                              .solution = "gold",
+                              .sequences = v->params.n,
+                              .params = params,
+                              .summary = summary};
+    int64_t id;
+    ok = ok && db_add_analysis(a->db, &row, &id, e);
+    mine_close(&mine);
+    return ok;
+}
+
+static bool proof(struct analysis *a, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct validation v;
+    struct validate_params params = {
+        .model = a->model,
+        .session = {.backend = session_backend(p->common.backend),
+                    .precision = (enum precision)p->common.precision,
+                    .n_threads = (int)p->common.threads,
+                    .isa = p->common.isa},
+        .steps = p->steps,
+        .n = p->n,
+        .n_train = p->train,
+        .n_knobs = p->knobs,
+        .seed = p->seed,
+        .life = p->life,
+        .sweep = p->sweep,
+    };
+    if (!validate_run(&params, &v, e))
+        return false;
+    char *json = validate_json(&v);
+    bool ok = store_proof(a, &v, json, e);
+    if (ok && p->json)
+        puts(json);
+    else if (ok)
+        validate_table(&v, stdout);
+    free(json);
+    validate_close(&v);
+    return ok;
+}
+
+/* --- the command ------------------------------------------------------------------------------ */
+
+static const char usage[] = "raas analyze (--dataset D [--policy P]... | --validate) [options]";
+static const char about[] =
+    "Decodes problems (on the CPU) and follows every token under every attention head: sinks, "
+    "milestones that\n"
+    "fade, phoenix tokens that come back after a silence, classes of heads, how few keys are\n"
+    "enough. --validate: teacher-forced on `lemmas`, how well what is found agrees with what is\n"
+    "known. Results go to the database (tables analysis, analysis_head, analysis_point).";
+
+static bool check(const struct analyze_param *p, struct err *e) {
+    if (p->validate == !!p->dataset)
+        return err_set(e, EXIT_USAGE, "expected either --dataset or --validate; usage: %s", usage);
+    if (p->validate && (p->policy.count || p->life.rows != ROWS_DECODE || p->life.relative > 0))
+        return err_set(e, EXIT_USAGE,
+                       "--validate takes no --policy, --rows all or --relative: it is about full "
+                       "attention of decoded tokens");
+    return !p->sweep || p->validate || err_set(e, EXIT_USAGE, "--sweep takes --validate");
+}
+
+static int analyze_run(int argc, char **argv, struct err *e) {
+    struct analyze_param param;
+    char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
+    memcpy(given, argv, (size_t)argc * sizeof *given);
+    struct analysis a = {.param = &param};
+    bool ok = common_argv(options, &param, usage, about, argc, argv, e) && check(&param, e) &&
+              (a.model = common_model(&param.common, e));
+    stop_install();
+    if (ok && begin_run(&a, argc, given, e)) {
+        (void)(param.validate ? proof(&a, e) : lives(&a, e));
+        log_status_end();
+        end_run(&a, e);
+    }
+    db_close(a.db);
+    model_close(a.model);
+    free(given);
+    return e->code;
+}
+
+const struct command command_analyze = {
+    .name = "analyze",
+    .usage = usage,
+    .summary = "lives of tokens under every head: milestones, phoenixes, sinks; and the proof",
+    .run = analyze_run,
+};
