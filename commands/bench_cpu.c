@@ -19,7 +19,7 @@
     "decode speed beside its floor: the products' operations at the rate that the same kernels\n" \
     "reach on their best shape, plus weights and attended KV at the measured read bandwidth"
 
-enum { WINDOW = 4, WARM = 1, LARGEST_PROMPT = 96 };
+enum { WINDOW = 4, WARM = 1, LARGEST_PROMPT = 96, FIRST_PROMPT = 100 };
 
 struct bench {
     struct common common;
@@ -63,6 +63,7 @@ struct run {
     int threads;
     struct result *results;
     int n_results;
+    double load, first; /* seconds: to open model and session; of a prompt of FIRST_PROMPT ids */
 };
 
 /* Steps around a context: half before it, half after it, so that its mean is the context. */
@@ -185,6 +186,28 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
     return ok;
 }
 
+/* What a user waits for: weights, and the first id of a prompt. The files are in memory if they
+ * were read before. */
+static bool time_start(struct run *r, double opened, struct err *e) {
+    const struct config *c = &r->model->config;
+    int prompt = c->max_positions < FIRST_PROMPT ? c->max_positions : FIRST_PROMPT;
+    struct session_params params = {.precision = (enum precision)r->bench->common.precision,
+                                    .n_threads = r->threads,
+                                    .width = 1,
+                                    .max_total = prompt,
+                                    .isa = r->bench->common.isa};
+    struct plan plan;
+    double start = clock_seconds();
+    struct session *session = session_open(r->model, &params, e);
+    r->load = opened + clock_seconds() - start;
+    start = clock_seconds();
+    bool ok = session && policy_parse("full", &plan, e) &&
+              add_sequences(r, session, &plan, 1, prompt, prompt, e) && steps(session, 1, e);
+    r->first = clock_seconds() - start;
+    session_close(session);
+    return ok;
+}
+
 /* --- printing -------------------------------------------------------------------------- */
 
 static void print_text(const struct run *r, double peak) {
@@ -193,6 +216,8 @@ static void print_text(const struct run *r, double peak) {
         rates[i] = r->results[i].matmul;
     printf("%s: %.1f M weights in products, %s, %d threads\n", r->model->path,
            bench_weights(&r->model->config) / 1e6, r->kernels->isa, r->threads);
+    printf("loaded in %.2f s, first token of a prompt of %d after %.3f s\n", r->load, FIRST_PROMPT,
+           r->first);
     printf("products at best %.1f GFLOP/s, the bare units %.1f GFLOP/s\n\n",
            bench_quantile(rates, r->n_results, 0.5) / 1e9, peak / 1e9);
     printf("%-24s %5s %7s %5s %9s %8s %8s %5s %7s %6s %-10s %s\n", "policy", "batch", "context",
@@ -225,6 +250,8 @@ static void print_json(const struct run *r, double peak) {
     json_add_text(&o, "isa", r->kernels->isa);
     json_add_int(&o, "threads", r->threads);
     json_add_real(&o, "peak_gflops", peak / 1e9);
+    json_add_real(&o, "load_s", r->load);
+    json_add_real(&o, "first_token_s", r->first);
     json_name(&o, "cases"), json_open(&o, '[');
     for (int i = 0; i < r->n_results; i++) {
         const struct result *x = &r->results[i];
@@ -250,7 +277,7 @@ static void print_json(const struct run *r, double peak) {
 
 /* --- the command -------------------------------------------------------------------------- */
 
-static bool run_all(struct run *r, struct err *e) {
+static bool run_all(struct run *r, double opened, struct err *e) {
     static const struct option_list standard = {2, {"full", "raas:budget=256"}};
     const struct bench *b = r->bench;
     const struct option_list *policies = b->policies.count ? &b->policies : &standard;
@@ -263,6 +290,8 @@ static bool run_all(struct run *r, struct err *e) {
     if (!r->kernels || !check_contexts(r, e))
         return false;
     r->threads = b->common.threads ? (int)b->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (!time_start(r, opened, e))
+        return false;
     r->results = must_zalloc((size_t)(policies->count * r->batches.count * r->contexts.count),
                              sizeof *r->results);
     r->floor = floor_open(r->kernels, r->threads);
@@ -295,10 +324,11 @@ int bench_cpu(int argc, char **argv, struct err *e) {
         !bench_parse_numbers(bench.contexts ? bench.contexts : "256,1000", "context", 1 << 20,
                              &r.contexts, e))
         return e->code;
+    double start = clock_seconds();
     struct model *model = common_model(&bench.common, e);
     r.model = model;
     if (model)
-        run_all(&r, e);
+        run_all(&r, clock_seconds() - start, e);
     model_close(model);
     return e->code;
 }

@@ -32,7 +32,7 @@ enum { COMMON_AUTO = PRECISION_BF16 + 1 }; /* fp32 on the CPU, bf16 on a GPU */
     {"threads", OPTION_INT, offsetof(type, member.threads), 0, 0, 1024, NULL,                      \
      "threads of the CPU; 0 takes all cores"},                                                     \
     {"isa", OPTION_TEXT, offsetof(type, member.isa), 0, 0, 0, NULL,                                \
-     "NAME: instruction set of the fast path: avx2, avx512, avx512bf16 (default: the best here)"}
+     "NAME: instruction set of the fast path: avx2, avx512, avx512bf16, amx (default: the best here)"}
 #define SEED_ROW(type, member)                                                                     \
     {"seed", OPTION_INT, offsetof(type, member), 0, 0, 0x1p53, NULL, "seed of all random numbers"}
 #define DB_ROW(type, member, what)                                                                 \

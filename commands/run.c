@@ -54,7 +54,7 @@ static const struct option options[] = {
     {"threads", OPTION_INT, offsetof(struct run_flags, threads), 0, 0, 1024, NULL,
      "threads of the CPU; 0 takes all cores"},
     {"isa", OPTION_TEXT, offsetof(struct run_flags, isa), 0, 0, 0, NULL,
-     "NAME: avx2, avx512, avx512bf16 (default: the best here)"},
+     "NAME: avx2, avx512, avx512bf16, amx (default: the best here)"},
     {"kv-bytes", OPTION_INT, offsetof(struct run_flags, kv_bytes), 0, 0, 0x1p53, NULL,
      "bytes of the KV cache, positions, bounds and columns of its pages included; sequences wait for "
      "room; 0: as memory allows"},

@@ -266,14 +266,15 @@ static float *prefill(struct batch *t, const int32_t *ids) {
         }
         pool_run(b->threads, c->n_kv_heads, settle_head_task, t);
     }
-    t->m = 1;
-    for (int i = s->on_logits ? 0 : s->n_prompt - 1; i < s->n_prompt; i++) {
+    for (int i = s->on_logits ? 0 : s->n_prompt - 1; i < s->n_prompt; i += t->m) {
+        t->m =
+            s->n_prompt - i < b->width ? s->n_prompt - i : b->width; /* what logits has room for */
         t->x = b->prompt_x + (size_t)i * dim;
         final_logits(t);
-        if (s->on_logits)
-            s->on_logits(s->user, i, b->logits);
+        for (int j = 0; s->on_logits && j < t->m; j++)
+            s->on_logits(s->user, i + j, b->logits + (size_t)j * (size_t)c->vocab);
     }
-    return b->logits;
+    return b->logits + (size_t)(t->m - 1) * (size_t)c->vocab;
 }
 
 /* Any free page does for any head, so that what is reserved is never scattered. */

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine/kernels/tables.h"
 
@@ -15,15 +17,22 @@ static bool runs_avx512(void) {
 }
 static bool runs_avx512bf16(void) { return runs_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
+/* The kernel gives a process room for tiles when it asks, for all threads. */
+static bool runs_amx(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* arch_prctl; of XCR0 */
+    return runs_avx512bf16() && __builtin_cpu_supports("amx-tile") &&
+           __builtin_cpu_supports("amx-bf16") &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
 /* Slowest first: the last one that runs here is the default. */
 static const struct {
     const struct cpu_kernels *table;
     bool (*supported)(void);
 } known[] = {
-    {&cpu_kernels_fp32, runs_anywhere},
-    {&cpu_kernels_avx2, runs_avx2},
-    {&cpu_kernels_avx512, runs_avx512},
-    {&cpu_kernels_avx512bf16, runs_avx512bf16},
+    {&cpu_kernels_fp32, runs_anywhere}, {&cpu_kernels_avx2, runs_avx2},
+    {&cpu_kernels_avx512, runs_avx512}, {&cpu_kernels_avx512bf16, runs_avx512bf16},
+    {&cpu_kernels_amx, runs_amx},
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
 
@@ -58,6 +67,7 @@ const struct cpu_kernels *cpu_kernels_find(const char *isa, struct err *e) {
                     isa, best->isa);
             return NULL;
         }
-    err_set(e, EXIT_USAGE, "instruction set '%s': expected fp32, avx2, avx512 or avx512bf16", isa);
+    err_set(e, EXIT_USAGE, "instruction set '%s': expected fp32, avx2, avx512, avx512bf16 or amx",
+            isa);
     return NULL;
 }

@@ -25,12 +25,12 @@ struct session_params {
     int max_total;            /* longest prompt + max_new of any request */
     uint64_t kv_bytes;        /* of the page pool, all that it keeps of a page; 0: width sequences
                                  of max_total tokens (cuda: no more than the GPU has free) */
-    const char *isa;          /* cpu: "avx2", "avx512", "avx512bf16"; NULL = the best there is */
-    int device;               /* cuda: which GPU of the host, from 0 */
-    bool lockstep;            /* the backend does not run ahead of session_step: positions are those
-                                 of the last events (cpu: always so) */
-    bool *too_large;          /* may be NULL; set by an open that failed because memory does not
-                                 hold so wide a session: a narrower one might fit */
+    const char *isa; /* cpu: "avx2", "avx512", "avx512bf16", "amx"; NULL = the best there is */
+    int device;      /* cuda: which GPU of the host, from 0 */
+    bool lockstep;   /* the backend does not run ahead of session_step: positions are those
+                        of the last events (cpu: always so) */
+    bool *too_large; /* may be NULL; set by an open that failed because memory does not
+                        hold so wide a session: a narrower one might fit */
 };
 
 #define BACKENDS "cpu|cuda" /* as an OPTION_CHOICE, in the order of: */
@@ -140,7 +140,7 @@ struct kernel_time {
  * backend can't. Only session_close is left to the session afterwards. */
 int session_time_kernels(struct session *session, struct kernel_time *out, int room);
 
-/* What decides an answer's last bits: "fp32", "avx2", "avx512", "avx512bf16"; "sm_90",
+/* What decides an answer's last bits: "fp32", "avx2", "avx512", "avx512bf16", "amx"; "sm_90",
  * "sm_90-wide".
  */
 const char *session_isa(const struct session *session);

@@ -46,7 +46,8 @@ double progress_eta(const struct progress *p) {
         wanted += mean * (double)c->left;
     }
     wanted -= (double)(p->tokens - known); /* those in flight are part of the way */
-    return wanted > 0 ? wanted * seconds / (double)p->tokens : 0;
+    /* longer than any that has ended: nothing is known of their ends */
+    return wanted > 0 ? wanted * seconds / (double)p->tokens : -1;
 }
 
 /* --- the line ------------------------------------------------------------------------------- */
@@ -97,10 +98,13 @@ void progress_line(const struct progress *p, char *out, size_t size) {
     for (int i = 0; i < x->n_cells; i++) { /* the budgets of a policy stand behind one name */
         bool same = i > 0 && x->cells[i].dataset == x->cells[i - 1].dataset &&
                     !strcmp(x->cells[i].plan.name, x->cells[i - 1].plan.name);
+        bool other = i == 0 || x->cells[i].dataset != x->cells[i - 1].dataset;
+        if (x->n_datasets > 1 && other)
+            put(&l, "  %s:", x->datasets[x->cells[i].dataset].name);
         if (same)
             put(&l, "/");
         else
-            put(&l, "  %s ", x->cells[i].plan.name);
+            put(&l, x->n_datasets > 1 && other ? " %s " : "  %s ", x->cells[i].plan.name);
         put_accuracy(&l, &p->cells[i]);
     }
 }

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/jsonl.h"
 #include "engine/session.h"
+#include "tests/real.h"
 
 enum { MAX_ROWS = 32, MAX_IDS = 512 };
 static const double excused = 0.02; /* a gap of logits that fp32 sums in another order may close */
@@ -101,17 +101,8 @@ static int compare(const char *name, int place, const struct row *row) {
 }
 
 static void expect_answers(const char *name) {
-    const char *folder = getenv("RAAS_MODELS");
-    char path[4200];
-    snprintf(path, sizeof path, "%s/%s.gguf", folder ? folder : "../shared/models", name);
-    if (access(path, R_OK) != 0) {
-        printf("skipped: no %s\n", path);
-        skip();
-    }
-    struct err e = {0};
-    struct model *model = model_open(path, &e);
-    if (!model)
-        fail_msg("%s", e.text);
+    struct model *model = real_model(name);
+    char path[200];
     static struct row rows[MAX_ROWS];
     memset(rows, 0, sizeof rows);
     snprintf(path, sizeof path, "tests/golden/gguf/answers-%s.jsonl", name);

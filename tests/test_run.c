@@ -287,6 +287,27 @@ static void test_run_progress_tells_accuracy_and_time_left(void **state) {
     char cut[20]; /* never beyond its buffer */
     progress_line(&p, cut, sizeof cut);
     assert_int_equal(strlen(cut), sizeof cut - 1);
+    progress_tokens(&p, 1000); /* what is in flight is longer than all that has ended */
+    assert_true(progress_eta(&p) < 0);
+    progress_close(&p);
+    experiment_free(&x);
+}
+
+static void test_run_progress_names_datasets_where_there_are_several(void **state) {
+    (void)state;
+    struct experiment x;
+    struct err e = {0};
+    const char *sets[] = {"dataset=[\"lemmas:steps=3\",\"lemmas:steps=4\"]",
+                          "policy=[\"full\",\"raas\"]", "budget=256", "temperature=0"};
+    assert_true(
+        experiment_read(runs.experiment, &(struct experiment_options){NULL, sets, 4}, &x, &e));
+    struct progress p;
+    char line[300];
+    progress_open(&p, &x);
+    p.total = 4;
+    progress_line(&p, line, sizeof line);
+    assert_string_equal(line, "0/4  0 tok/s  lemmas:steps=3: full -  raas -  lemmas:steps=4: full "
+                              "-  raas -");
     progress_close(&p);
     experiment_free(&x);
 }
@@ -294,6 +315,7 @@ static void test_run_progress_tells_accuracy_and_time_left(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run_stores_one_graded_row_per_cell_and_sample),
+        cmocka_unit_test(test_run_progress_names_datasets_where_there_are_several),
         cmocka_unit_test(test_run_again_does_nothing_and_prints_the_table),
         cmocka_unit_test(test_run_answers_do_not_depend_on_the_batch),
         cmocka_unit_test(test_run_shards_are_a_partition),

@@ -10,12 +10,14 @@
 
 // clang-format off
 #define FAST_TABLE(name, converter)                                                                \
+    FAST_TABLE_WITH(name, converter, fast_matmul, fast_peak, 4.0 * TILE_ROWS * WIDE * LANES)
+#define FAST_TABLE_WITH(name, converter, product, yardstick, flops)                                \
     {                                                                                              \
         .isa = name, .cache_size = sizeof(uint16_t), .act_size = sizeof(act),                      \
         .pack_bytes = fast_pack_bytes, .pack = fast_pack, .convert = converter,                    \
-        .matmul = fast_matmul, .attend = fast_attend, .append = fast_append,                       \
+        .matmul = product, .attend = fast_attend, .append = fast_append,                       \
         .bounds = fast_bounds, .read = fast_read, .rmsnorm = fast_rmsnorm, .swiglu = fast_swiglu,  \
-        .peak = fast_peak, .sweep = fast_sweep,                                                    \
-        .round_flops = 4.0 * TILE_ROWS * WIDE * LANES,                                             \
+        .peak = yardstick, .sweep = fast_sweep,                                                    \
+        .round_flops = flops,                                            \
     }
 // clang-format on
