@@ -49,16 +49,6 @@ struct bench_case {
     struct record_outcome last;
 };
 
-struct opener {
-    const struct common *common;
-    const struct model *model;
-};
-
-static struct session *open_session(void *context, int width, int max_total, struct err *e) {
-    const struct opener *o = context;
-    return common_session(o->common, o->model, width, max_total, e);
-}
-
 static void drop_file(void *user, const char *path, uint64_t bytes) {
     (void)user, (void)bytes;
     unlink(path);
@@ -145,7 +135,7 @@ static int measure(const struct bench_flags *f, const struct dataset_choice *dat
     if (!model)
         return e->code;
     struct bench_case *cases = must_zalloc(CASES, sizeof *cases);
-    struct opener opener = {&f->common, model};
+    struct common_opener opener = {&f->common, model};
     struct record_params params = {.model = model,
                                    .template = "auto",
                                    .dataset = dataset,
@@ -155,7 +145,7 @@ static int measure(const struct bench_flags *f, const struct dataset_choice *dat
                                    .gold = true,
                                    .top_p = 1,
                                    .precision = (enum precision)f->common.precision,
-                                   .open = open_session,
+                                   .open = common_open,
                                    .context = &opener,
                                    .width = 1,
                                    .done = drop_file};

@@ -54,6 +54,11 @@ struct session *common_session(const struct common *common, const struct model *
     return session_open_fitting(model, &params, e);
 }
 
+struct session *common_open(void *context, int width, int max_total, struct err *e) {
+    const struct common_opener *o = context;
+    return common_session(o->common, o->model, width, max_total, e);
+}
+
 uint64_t common_key(int64_t seed, int place) {
     return rng_key(rng_key(rng_mix((uint64_t)seed), (uint64_t)place), 0);
 }

@@ -61,6 +61,13 @@ struct model *common_model(const struct common *common, struct err *e);
 struct session *common_session(const struct common *common, const struct model *model, int width,
                                int max_total, struct err *e);
 
+/* The same, for those who open one when they know how long it must be: context is one of these. */
+struct common_opener {
+    const struct common *common;
+    const struct model *model;
+};
+struct session *common_open(void *context, int width, int max_total, struct err *e);
+
 /* Key of a request's random numbers: seed and place among the requests. */
 uint64_t common_key(int64_t seed, int place);
 

@@ -60,16 +60,6 @@ static const struct option options[] = {
     // clang-format on
 };
 
-struct opener {
-    const struct common *common;
-    const struct model *model;
-};
-
-static struct session *open_session(void *context, int width, int max_total, struct err *e) {
-    const struct opener *o = context;
-    return common_session(o->common, o->model, width, max_total, e);
-}
-
 static void print_path(void *user, const char *path, uint64_t bytes) {
     (void)user, (void)bytes;
     puts(path);
@@ -99,7 +89,7 @@ static int record(const struct record_flags *f, struct dataset_choice *dataset,
     struct model *model = common_model(&f->common, e);
     if (!model)
         return e->code;
-    struct opener opener = {&f->common, model};
+    struct common_opener opener = {&f->common, model};
     const struct record_params params = {
         .model = model,
         .template = f->template ? f->template : "auto",
@@ -115,7 +105,7 @@ static int record(const struct record_flags *f, struct dataset_choice *dataset,
         .temperature = f->temperature,
         .top_p = f->top_p,
         .precision = (enum precision)f->common.precision,
-        .open = open_session,
+        .open = common_open,
         .context = &opener,
         .width = (int)f->batch,
         .done = print_path,
