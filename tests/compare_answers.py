@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Compares answers of a run with stored answers of transformers to the same problems.
 
-usage: tests/compare_answers.py RAAS.DB ANSWERS.jsonl[.xz]
+usage: tests/compare_answers.py RAAS.DB ANSWERS.jsonl[.xz] [RUN]
 
-Takes the answers of policy full to the data set of the file, of the newest run that has them. An answer that parts from
+Takes the answers of policy full to the data set of the file, of the newest run that has them, or of the newest named RUN. An answer that parts from
 the stored one at some id is another text from there on, so equal verdicts count, and equal ids are good to know."""
 import json
 import lzma
 import sqlite3
 import sys
 
-database, path = sys.argv[1:]
+database, path, run = (sys.argv[1:] + [None])[:3]
 with (lzma.open if path.endswith(".xz") else open)(path, "rt") as lines:
     stored = {answer["index"]: answer for answer in map(json.loads, lines)}
 dataset = next(iter(stored.values()))["dataset"]
@@ -20,7 +20,9 @@ rows = sqlite3.connect(database).execute(
     JOIN dataset ON dataset.id = cell.dataset_id
     WHERE cell.policy = 'full' AND dataset.name = ? AND result.cell_id = (
         SELECT max(cell.id) FROM cell JOIN dataset ON dataset.id = cell.dataset_id
-        WHERE cell.policy = 'full' AND dataset.name = ?)""", (dataset, dataset)).fetchall()
+        JOIN run_cell ON run_cell.cell_id = cell.id JOIN run ON run.id = run_cell.run_id
+        WHERE cell.policy = 'full' AND dataset.name = ? AND run.name = ifnull(?, run.name))""",
+    (dataset, dataset, run)).fetchall()
 if not rows:
     sys.exit(f"{database}: no answers of full to {dataset}")
 print(f"{dataset}: {len(rows)} answers, {sum(row[1] for row in rows)} right by math-verify, "
