@@ -160,6 +160,9 @@ void cuda_prepare(const struct cuda_pass *p, int32_t layer, const float *q_norm,
  * look: only rows that select tokens, everything resident, no output but score and softmax. */
 void cuda_attend(const struct cuda_pass *p, int32_t layer, bool look, const struct cuda_acts *acts,
                  cudaStream_t stream);
+/* Both of one row alone in a narrow session (n_rows 1) whose plan does nothing but append. */
+void cuda_attend_row(const struct cuda_pass *p, int32_t layer, const float *q_norm,
+                     const float *k_norm, const struct cuda_acts *acts, cudaStream_t stream);
 /* Whether products that are not light leave no room on this device for the whole of a pass at once
  * (product_grid): then, from layer 1 on, all kernels begin after the pass's beginning has ended. */
 int32_t cuda_attends_early(void);

@@ -135,6 +135,23 @@ void cuda_sample_rows(const struct cuda *b, const int32_t *row_of, int32_t n) {
 
 /* --- a decode pass -------------------------------------------------------------------------- */
 
+/* From q, k, v of a layer to its outputs. */
+static void attend(const struct cuda *b, const struct cuda_pass *p, int32_t l, int flavour) {
+    const struct cuda_layer *w = &b->weights.layers[l];
+    if (!(flavour & CUDA_PREPARES)) {
+        cuda_attend_row(p, l, w->q_norm, w->k_norm, &b->acts_q, b->stream);
+        return;
+    }
+    cuda_prepare(p, l, w->q_norm, w->k_norm, b->stream);
+    cuda_mark(b, KERNEL_PREPARE);
+    if (flavour & CUDA_LOOKS) {
+        cuda_attend(p, l, true, &b->acts_q, b->stream);
+        cuda_select(p, l, b->stream);
+        cuda_mark(b, KERNEL_LOOK);
+    }
+    cuda_attend(p, l, false, &b->acts_q, b->stream);
+}
+
 void cuda_enqueue_pass(const struct cuda *b, int32_t rows, int flavour) {
     const struct config *c = cuda_config(b);
     struct cuda_pass p = b->pass;
@@ -149,14 +166,7 @@ void cuda_enqueue_pass(const struct cuda *b, int32_t rows, int flavour) {
     for (int32_t l = 0; l < c->n_layers; l++) {
         cuda_qkv(b, l, &r, p.qkv);
         cuda_mark(b, KERNEL_QKV);
-        cuda_prepare(&p, l, b->weights.layers[l].q_norm, b->weights.layers[l].k_norm, b->stream);
-        cuda_mark(b, KERNEL_PREPARE);
-        if (flavour & CUDA_LOOKS) {
-            cuda_attend(&p, l, true, &b->acts_q, b->stream);
-            cuda_select(&p, l, b->stream);
-            cuda_mark(b, KERNEL_LOOK);
-        }
-        cuda_attend(&p, l, false, &b->acts_q, b->stream);
+        attend(b, &p, l, flavour);
         cuda_mark(b, KERNEL_ATTEND);
         if (flavour & CUDA_MASS) {
             cuda_observe(&p, l, b->stream);
@@ -202,6 +212,8 @@ int32_t cuda_in_flight(const struct cuda *b, int *flavour, bool *logits) {
             *flavour |= b->members[row].flavour;
             *logits |= b->members[row].sequence->on_logits != NULL;
         }
+    if (highest > 0 || b->pass.wide)
+        *flavour |= CUDA_PREPARES;
     return highest;
 }
 

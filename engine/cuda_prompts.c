@@ -36,8 +36,10 @@ struct cuda_plan cuda_plan_of(const struct plan *plan) {
 
 static int flavour_of(const struct cuda_plan *p) {
     bool mass = p->has_observe && signal_is_mass(p->observe);
+    bool plain = p->evict == UNIT_NONE && p->select == UNIT_NONE && p->keys != KEYS_RANK &&
+                 !p->bounds && !p->slot_columns && !p->page_column && !p->mass;
     return (p->select == UNIT_TOKEN ? CUDA_LOOKS : 0) | (mass ? CUDA_MASS : 0) |
-           (p->keys == KEYS_RANK ? CUDA_RANKS : 0);
+           (p->keys == KEYS_RANK ? CUDA_RANKS : 0) | (plain ? 0 : CUDA_PREPARES);
 }
 
 /* Its place on the device; equal plans share one. */

@@ -125,10 +125,10 @@ template <typename... P, typename... A>
     return y;
 }
 
-/* What other kernels have written, and this one reads once. */
+/* What is read once. */
 [[maybe_unused]] static __device__ __forceinline__ uint4 load_once(const void *p) {
     uint4 x;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
                  : "l"(p));
     return x;

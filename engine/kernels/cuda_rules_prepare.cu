@@ -1,6 +1,9 @@
 /* What happens to one KV head between its q, k, v and attention: head norms, rotation, eviction,
  * append, and what follows from bounds. Twin of decode_head_task in cpu.c. */
 #include "engine/kernels/cuda_rules_bounds.cuh"
+#include "engine/kernels/cuda_vectors.cuh"
+
+static_assert((int)VECTOR_THREADS == (int)RULES_THREADS);
 
 /* Shared memory of a block. */
 template <int CH> struct prepared {
@@ -26,128 +29,7 @@ static __device__ size_t head_number(const cuda_pass &p, const rules_head &h) {
     return (size_t)h.row * p.shape.n_kv_heads + h.kv;
 }
 
-/* --- q, k, v -------------------------------------------------------------------------------- */
-
-/* What a lane needs to rotate its pairs of dims d = lane + 32 i < head_size / 2. Keys that are kept
- * by rank are not rotated, and their query stands behind all of them. */
-template <int CH> struct rotation { float c[(CH + 63) / 64], s[(CH + 63) / 64]; };
-template <int CH>
-static __device__ rotation<CH> load_rotation(const cuda_pass &p, const rules_head &h) {
-    const int half = p.shape.head_size / 2;
-    const int at = h.plan->keys == KEYS_RANK ? h.n_live - 1 : h.now;
-    const float *rope = p.rope + (size_t)at * p.shape.head_size;
-    rotation<CH> r = {};
-#pragma unroll
-    for (int i = 0; i < (CH + 63) / 64; i++) {
-        const int d = threadIdx.x % 32 + 32 * i;
-        if (d < half)
-            r.c[i] = rope[d], r.s[i] = rope[half + d];
-    }
-    return r;
-}
-
-/* One vector by one warp: x[e] is dim lane + 32 e. gain, r: NULL for none. */
-template <int CH>
-static __device__ void finish_vector(const cuda_shape &shape, const float x[CH / 32],
-                                     const float *gain, const rotation<CH> *r, float *to) {
-    const int lane = threadIdx.x % 32, size = shape.head_size, half = size / 2;
-    float squares = 0;
-#pragma unroll
-    for (int e = 0; e < CH / 32; e++)
-        squares += x[e] * x[e];
-    squares = warp_sum(squares);
-    const float factor = 1 / sqrtf(squares / (float)size + shape.eps);
-#pragma unroll
-    for (int e = 0; e < CH / 32; e++) {
-        const int d = lane + 32 * e;
-        to[d] = gain && d < size ? x[e] * factor * gain[d] : x[e];
-    }
-    if (!r)
-        return;
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < (CH + 63) / 64; i++) {
-        const int d = lane + 32 * i;
-        if (d >= half)
-            continue;
-        const float a = to[d], b = to[half + d];
-        to[d] = a * r->c[i] - b * r->s[i];
-        to[half + d] = b * r->c[i] + a * r->s[i];
-    }
-}
-
-/* Vector i of group + 2: the q heads, k, v; all of a warp are on their way at once. */
-template <int CH>
-static __device__ void load_vectors(const cuda_pass &p, const rules_head &h, const float *q_norm,
-                                    const float *k_norm, const rotation<CH> &r,
-                                    const prepared<CH> &to) {
-    enum { EACH = (CUDA_GROUP + 2 + RULES_WARPS - 1) / RULES_WARPS };
-    const cuda_shape &c = p.shape;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const float *qkv = p.qkv + (size_t)h.row * (c.n_heads + 2 * c.n_kv_heads) * c.head_size;
-    float x[EACH][CH / 32];
-#pragma unroll
-    for (int n = 0; n < EACH; n++) {
-        const int i = warp + RULES_WARPS * n, kv = i - c.group;
-        const int head = kv < 0 ? h.kv * c.group + i : c.n_heads + kv * c.n_kv_heads + h.kv;
-#pragma unroll
-        for (int e = 0; e < CH / 32; e++)
-            x[n][e] = kv < 2 && lane + 32 * e < c.head_size
-                          ? __ldcg(qkv + head * c.head_size + lane + 32 * e)
-                          : 0;
-    }
-#pragma unroll
-    for (int n = 0; n < EACH; n++) {
-        const int i = warp + RULES_WARPS * n, kv = i - c.group;
-        const bool rotates = kv < 0 || (kv == 0 && h.plan->keys != KEYS_RANK);
-        if (kv < 2)
-            finish_vector<CH>(c, x[n],
-                              kv < 0    ? q_norm
-                              : kv == 0 ? k_norm
-                                        : NULL,
-                              rotates ? &r : NULL, to.q + i * CH);
-    }
-}
-
-/* q as attention takes it. */
-template <int CH, int GT>
-static __device__ void store_queries(const cuda_pass &p, const rules_head &h, const float *q) {
-    uint2 *out = (uint2 *)p.q + head_number(p, h) * (GT * CH * 2);
-    for (int i = threadIdx.x; i < GT * CH * 2; i += RULES_THREADS) {
-        const int lane = i % 32, head = i / (CH * 2) * 8 + lane / 4;
-        const float *x = q + head * CH + i / 32 % (CH / 16) * 16 + lane % 4 * 2;
-        out[i] = head < p.shape.group
-                     ? make_uint2(float_bf16x2(x[0], x[1]), float_bf16x2(x[8], x[9]))
-                     : make_uint2(0, 0);
-    }
-}
-
 /* --- append --------------------------------------------------------------------------------- */
-
-/* A new page holds the token in slot 0 and zeros. */
-template <int CH> static __device__ void write_page(uint4 *page, const prepared<CH> &x) {
-    for (int i = threadIdx.x; i < 4 * CH; i += RULES_THREADS) {
-        const int lane = i % 32, tile = i / 32 % (CH / 16) * 16;
-        uint4 word = make_uint4(0, 0, 0, 0);
-        if (i < 2 * CH && lane < 4) {
-            const float *k = x.k + tile + lane * 2;
-            word.x = float_bf16x2(k[0], k[1]), word.z = float_bf16x2(k[8], k[9]);
-        } else if (i >= 2 * CH && lane % 4 == 0) {
-            const float *v = x.v + tile + lane / 4;
-            word.x = float_bf16(v[0]), word.y = float_bf16(v[8]);
-        }
-        page[i] = word;
-    }
-}
-
-template <int CH>
-static __device__ void write_slot(uint16_t *page, int slot, const prepared<CH> &x) {
-    const int d = threadIdx.x;
-    if (d < CH / 2)
-        *(uint32_t *)(page + key_at(slot, 2 * d)) = float_bf16x2(x.k[2 * d], x.k[2 * d + 1]);
-    if (d < CH)
-        page[value_at(CH, slot, d)] = float_bf16(x.v[d]);
-}
 
 /* A NaN widens nothing. */
 template <int CH>
@@ -164,11 +46,7 @@ static __device__ void widen_bounds(uint16_t *bounds, bool first, const float *k
 
 template <int CH>
 static __device__ void append(const rules_head &h, const rules_place &at, const prepared<CH> &x) {
-    uint16_t *page = h.cache.kv + (size_t)at.page * page_elements(CH);
-    if (h.opens)
-        write_page<CH>((uint4 *)page, x);
-    else
-        write_slot<CH>(page, at.slot, x);
+    write_token<CH>(h.cache, at.page, at.slot, h.opens, x.k, x.v);
     if (h.plan->bounds)
         widen_bounds<CH>(h.cache.bounds + (size_t)at.page * (2 * CH), !at.live, x.k);
     if (threadIdx.x == 0)
@@ -261,13 +139,17 @@ __global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
     if (h.evicts)
         rules_evict(h, b);
     const rules_place at = rules_find_place(h);
-    const rotation<CH> rotation = load_rotation<CH>(p, h);
+    /* the query of keys that are kept by rank stands behind all of them */
+    const bool by_rank = h.plan->keys == KEYS_RANK;
+    const vectors<CH> v = {row,    kv,     p.shape.group + 2,
+                           !by_rank, q_norm, k_norm,
+                           load_rotation<CH>(p, by_rank ? h.n_live - 1 : h.now)};
     pdl_wait(); /* for q, k, v: nothing before needs more than the layer's last pass has left */
-    load_vectors<CH>(p, h, q_norm, k_norm, rotation, x);
+    load_vectors<CH>(p, v, x.q);
     __syncthreads();
     append<CH>(h, at, x);
-    store_queries<CH, GT>(p, h, x.q);
-    if (h.plan->keys == KEYS_RANK)
+    store_queries<CH, GT>(p.shape, x.q, (uint2 *)p.q + head_number(p, h) * (GT * CH * 2));
+    if (by_rank)
         store_ranks(h, b, (uint32_t *)x.pages, (int32_t *)x.signal,
                     p.rank + head_number(p, h) * p.cache.room * PAGE);
     follow_bounds<CH, GT>(p, h, &shared, x, soft);
