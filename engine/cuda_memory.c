@@ -64,6 +64,7 @@ static void plan_batch(struct cuda *b, struct cuda_memory_plan *plan) {
     add(plan, &p->q, heads * tiles * head * 16);
     add(plan, &p->work, 2 * (size_t)p->max_work * sizeof *p->work);
     add(plan, &p->n_work, 4 * sizeof *p->n_work);
+    add(plan, &p->done, (size_t)s->n_kv_heads * sizeof *p->done);
     add(plan, &p->view, heads * room * sizeof *p->view);
     add(plan, &p->chosen, heads * room * sizeof *p->chosen);
     add(plan, &p->rank, heads * room * PAGE * sizeof *p->rank);

@@ -1,7 +1,7 @@
 /* Attention of a decode pass. A block takes one chunk of a head's pages after the other; its warps
- * go through them (cuda_attend.cuh), and are merged, then chunks (Flash-Decoding; cuda_merge.cu), in
- * a fixed order. The chunk's length is a function of the sequence's own length, so the batch changes
- * no bit. */
+ * go through them (cuda_attend.cuh), and are merged, then chunks (Flash-Decoding; cuda_merge.cu),
+ * in a fixed order. The chunk's length is a function of the sequence's own length, so the batch
+ * changes no bit. */
 #include "engine/kernels/cuda_attend.cuh"
 
 /* Page numbers of a block's first item, and the warp's first page: of what stands still before the

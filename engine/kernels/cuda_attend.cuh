@@ -1,5 +1,5 @@
-/* Attention of one warp over its pages: whole pages stream from memory to registers (16 bytes a lane
- * and load) and are multiplied on the matrix unit, all q heads of the group at once:
+/* Attention of one warp over its pages: whole pages stream from memory to registers (16 bytes a
+ * lane and load) and are multiplied on the matrix unit, all q heads of the group at once:
  *
  *     S[16 slots][8 heads] = K[16][d] q[d][8]     O[d][8] += V^T[d][16] P[16][8]
  *

@@ -1,7 +1,7 @@
-/* Attention of a pass of one row whose plan only appends (full): a block has one chunk, makes the
- * head's queries of q itself, and where its chunk holds the last page appends the token. That saves
- * the kernel in between, whose start alone takes as long as either's work. Same bits as
- * cuda_prepare and cuda_attend. */
+/* Attention of a pass of one row whose plan only appends (full), in one kernel: a block has one
+ * chunk, makes the head's queries of q itself, and where its chunk holds the last page appends the
+ * token; the block that is done last merges the chunks. With one row there is little to load, and
+ * each kernel less saves what its start costs. Same bits as cuda_prepare and cuda_attend. */
 #include "engine/kernels/cuda_attend.cuh"
 #include "engine/kernels/cuda_vectors.cuh"
 
@@ -21,6 +21,28 @@ static __device__ void append(const cuda_pass &p, const item &it, int layer, int
     }
 }
 
+/* The block whose chunk is the head's last to be done merges all of them. */
+template <int DT>
+static __device__ void merge_head(const cuda_pass &p, const item &it, merging &merge,
+                                  const cuda_acts &acts) {
+    __shared__ bool last;
+    const int group = p.shape.group;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicAdd(p.done + it.kv, 1) + 1 == it.n_chunks;
+    __syncthreads();
+    if (!last)
+        return;
+    __threadfence();
+    if (threadIdx.x == 0)
+        p.done[it.kv] = 0;
+    const parts chunks = {part_of(p, it.row, it.kv, 0), attend_part_floats(group, DT * 16),
+                          it.n_chunks, DT * 16, group};
+    weigh<WARPS>(chunks, merge, threadIdx.x / 32, threadIdx.x % 32);
+    store_head<WARPS>(p, it.row, it.kv, false, false, chunks, merge, acts);
+}
+
 template <int DT, int GT>
 __global__ void __launch_bounds__(32 * WARPS)
     k_attend_row(const __grid_constant__ cuda_pass p, int layer, const float *q_norm,
@@ -29,7 +51,7 @@ __global__ void __launch_bounds__(32 * WARPS)
     extern __shared__ __align__(16) char memory[];
     __shared__ merging merge;
     __shared__ item it;
-    uint2(*queries)[DT][32] = (uint2(*)[DT][32])memory; /* [GT] */
+    uint2(*queries)[DT][32] = (uint2(*)[DT][32])memory;                /* [GT] */
     float *results = (float *)(memory + GT * DT * 32 * sizeof(uint2)); /* before: the vectors */
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = p.shape.group;
     const bool early = p.early && layer > 0;
@@ -44,9 +66,8 @@ __global__ void __launch_bounds__(32 * WARPS)
     __syncthreads();
     const bool appends = (it.pages - 1) / WARPS % it.n_chunks == it.chunk;
     const int32_t position = __ldcg(&p.rows[it.row].position);
-    const vectors<CH> v = {it.row, it.kv,  appends ? group + 2 : group,
-                           true,   q_norm, k_norm,
-                           load_rotation<CH>(p, position)};
+    const vectors<CH> v = {it.row, it.kv,  appends ? group + 2 : group,   true,
+                           q_norm, k_norm, load_rotation<CH>(p, position)};
     uint4 key[DT], value[DT];
     warp_pages pages, none = {};
     load_ids<WARPS>(p, layer, it, warp, lane, &pages);
@@ -69,6 +90,8 @@ __global__ void __launch_bounds__(32 * WARPS)
     store_warp<DT, GT>(w, results + warp * attend_part_floats(group, CH), group, lane);
     __syncthreads();
     merge_item<DT, WARPS>(p, it, false, results, merge, acts);
+    if (it.n_chunks > 1)
+        merge_head<DT>(p, it, merge, acts);
 }
 
 template <int DT, int GT>
@@ -97,6 +120,4 @@ static void attend_row(const cuda_pass *p, int layer, const float *q_norm, const
 void cuda_attend_row(const cuda_pass *p, int32_t layer, const float *q_norm, const float *k_norm,
                      const cuda_acts *acts, cudaStream_t stream) {
     (p->shape.group > 8 ? attend_row<2> : attend_row<1>)(p, layer, q_norm, k_norm, acts, stream);
-    if (p->max_chunks > 1)
-        merge_chunks(p, layer, false, acts, stream);
 }

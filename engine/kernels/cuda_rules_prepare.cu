@@ -141,8 +141,12 @@ __global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
     const rules_place at = rules_find_place(h);
     /* the query of keys that are kept by rank stands behind all of them */
     const bool by_rank = h.plan->keys == KEYS_RANK;
-    const vectors<CH> v = {row,    kv,     p.shape.group + 2,
-                           !by_rank, q_norm, k_norm,
+    const vectors<CH> v = {row,
+                           kv,
+                           p.shape.group + 2,
+                           !by_rank,
+                           q_norm,
+                           k_norm,
                            load_rotation<CH>(p, by_rank ? h.n_live - 1 : h.now)};
     pdl_wait(); /* for q, k, v: nothing before needs more than the layer's last pass has left */
     load_vectors<CH>(p, v, x.q);

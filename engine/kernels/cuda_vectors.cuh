@@ -102,9 +102,8 @@ static __device__ void store_queries(const cuda_shape &shape, const float *q, ui
     for (int i = threadIdx.x; i < GT * CH * 2; i += VECTOR_THREADS) {
         const int lane = i % 32, head = i / (CH * 2) * 8 + lane / 4;
         const float *x = q + head * CH + i / 32 % (CH / 16) * 16 + lane % 4 * 2;
-        out[i] = head < shape.group
-                     ? make_uint2(float_bf16x2(x[0], x[1]), float_bf16x2(x[8], x[9]))
-                     : make_uint2(0, 0);
+        out[i] = head < shape.group ? make_uint2(float_bf16x2(x[0], x[1]), float_bf16x2(x[8], x[9]))
+                                    : make_uint2(0, 0);
     }
 }
 
