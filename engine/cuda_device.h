@@ -105,7 +105,7 @@ struct cuda_pass {
                                and chunks enough for any layer */
     int32_t *n_work;        /* [2], then the largest dense_layers of a row in flight */
     int32_t max_work, max_chunks;
-    int32_t *done; /* [n_kv_heads] chunks of the heads of a row alone, zero between launches */
+    int32_t *done;    /* [n_kv_heads] chunks of the heads of a row alone, zero between launches */
     int32_t *view;    /* [rows][n_kv_heads][room] pages chosen by selection, ascending */
     uint32_t *chosen; /* [rows][n_kv_heads][room] slots chosen by token selection, by index into
                          the table; NULL where no plan selects tokens */

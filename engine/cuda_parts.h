@@ -20,8 +20,8 @@ enum {
 
 struct cuda;
 
-/* Kernels that only some plans need: a pass brings them where one in flight does. A row that is alone
- * and needs none of CUDA_PREPARES is prepared by attention itself. */
+/* Kernels that only some plans need: a pass brings them where one in flight does. A row that is
+ * alone and needs none of CUDA_PREPARES is prepared by attention itself. */
 enum { CUDA_LOOKS = 1, CUDA_MASS = 2, CUDA_RANKS = 4, CUDA_PREPARES = 8, CUDA_FLAVOURS = 16 };
 
 /* Runs of free pages: a sequence gets its worst case in one piece. */
