@@ -202,6 +202,7 @@ static void settle_head_task(void *context, int kv, int thread) {
                              .needs = needs,
                              .layer = t->layer,
                              .kv_head = kv,
+                             .group = c->n_heads / c->n_kv_heads,
                              .n_prompt = s->n_prompt,
                              .capacity = s->capacity,
                              .now = s->n_prompt - 1,

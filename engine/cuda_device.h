@@ -31,6 +31,7 @@ struct cuda_plan {
     int32_t evict, select, observe, by, mark, keys;
     int32_t sinks, recent, dense_layers;
     int32_t pin_prompt, draws, observe_prompt, share_scaled;
+    int32_t window;
     int32_t has_keep, has_observe, has_pick;
     int32_t bounds, slot_columns, page_column; /* struct page_needs */
     int32_t mass; /* observe or token selection needs softmax probabilities */
@@ -55,6 +56,13 @@ struct cuda_row {
     float temperature, top_p;
     uint64_t key;
 };
+
+/* Whether the pass under way is observed, and *first: as the first of a window. */
+CUDA_FN int32_t row_observes(const struct cuda_row *r, const struct cuda_plan *p, int32_t *first) {
+    int32_t left = r->capacity - r->n_live; /* queries before the next eviction */
+    *first = p->window && left == p->window - 1;
+    return p->has_observe && (!p->window || left < p->window);
+}
 
 /* One chunk of a row's attention, the same for all layers and heads; 16 bytes, read at once. */
 struct cuda_work {
@@ -230,6 +238,7 @@ size_t cuda_sample_bytes(int32_t width);
  * page kv * pages + first / 16 + i holds positions 16 i .. 16 i + 15 of the prompt. */
 struct cuda_prompt {
     int32_t row, first, n, plan; /* row of the batch; first row in the pack; tokens; plan's index */
+    int32_t observed;            /* the first query that is observed (plan_first_observed) */
 };
 struct cuda_prefill {
     struct cuda_shape shape;
@@ -239,8 +248,8 @@ struct cuda_prefill {
     int32_t pages;               /* rows of the pack / 16 */
     uint16_t *kv;                /* [n_kv_heads * pages][page_elements] keys rotated */
     float *lse;  /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
-    float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over all queries and the
-                    group (plans with observe_prompt); both only where any_mass */
+    float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over the observed queries
+                    and the group (plans with observe_prompt); both only where any_mass */
     int32_t any_mass;
     const struct cuda_plan *plans;
     float scale;
@@ -254,7 +263,8 @@ void cuda_prompt_append(const struct cuda_prefill *p, float *qkv, int32_t from, 
  * into acts rows 0..n-1; lse where any_mass. */
 void cuda_prompt_attend(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
                         const struct cuda_acts *acts, cudaStream_t stream);
-/* mass += what these queries give to every key (once more over q and k, with lse). */
+/* mass += what these queries, if they are observed, give to every key (once more over q and k,
+ * with lse). */
 void cuda_prompt_mass(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
                       cudaStream_t stream);
 /* After a layer: every head of every prompt is cut to capacity by its plan and what is left is

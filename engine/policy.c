@@ -79,6 +79,12 @@ int32_t plan_capacity(const struct plan *plan, int32_t n_prompt, int32_t total) 
     return grown(plan, n_prompt, plan->pin_prompt || plan->match);
 }
 
+int32_t plan_first_observed(const struct plan *plan, int32_t n_prompt, int32_t capacity) {
+    int32_t evicts = n_prompt > capacity ? n_prompt : capacity; /* before this query, first */
+    int32_t first = plan->window && evicts > plan->window ? evicts - plan->window : 0;
+    return plan->observe_prompt && first < n_prompt ? first : n_prompt;
+}
+
 int32_t plan_effective_budget(const struct plan *plan, int32_t n_prompt) {
     return grown(plan, n_prompt, plan->match || (plan->evict && plan->pin_prompt));
 }

@@ -66,6 +66,9 @@ struct plan {
     int64_t seed;         /* of the draws */
     enum signal observe;  /* signal of the observe scorer; SIGNAL_NONE = nothing is observed */
     bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN) */
+    int32_t window;       /* 0, or UNIT_TOKEN: only the last so many queries before an eviction are
+                             observed, each time from column 0 on; keep sees the column divided by
+                             them and by the group: a mean */
     enum mark mark;       /* MARK_TOP: the ceil(mark_at * resident) best signals */
     double mark_at;       /* MARK_ABOVE: signals above it */
     bool share_scaled;    /* SIGNAL_SHARE: bounds are divided by sqrt(head size) */
@@ -121,4 +124,6 @@ bool policy_parse(const char *text, struct plan *plan, struct err *e);
 int32_t plan_capacity(const struct plan *plan, int32_t n_prompt, int32_t total);
 /* What the row stores: capacity for evictors, L (or match) for selectors, 0 for full. */
 int32_t plan_effective_budget(const struct plan *plan, int32_t n_prompt);
+/* The first prompt query that is observed; n_prompt: none is. */
+int32_t plan_first_observed(const struct plan *plan, int32_t n_prompt, int32_t capacity);
 POLICY_FN inline int32_t pages_of(int32_t tokens) { return (tokens + PAGE - 1) / PAGE; }

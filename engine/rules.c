@@ -18,10 +18,12 @@ static float draw(const struct head_step *s, int32_t position) {
 static float keep_score(const struct head_step *s, int32_t position, float column) {
     if (!s->plan->policy->keep)
         return 0;
-    struct candidate c = {.position = position, .now = s->now, .column = column};
-    if (s->plan->draws)
+    const struct plan *plan = s->plan;
+    float mean = plan->window ? 1 / (float)(plan->window * s->group) : 1;
+    struct candidate c = {.position = position, .now = s->now, .column = column * mean};
+    if (plan->draws)
         c.uniform = draw(s, position);
-    return s->plan->policy->keep(c);
+    return plan->policy->keep(c);
 }
 
 /* Positions from here on are too recent to go. */
@@ -316,7 +318,18 @@ static void select_tokens(const struct head_step *s, struct rules_scratch *w, co
     view_restrict(w, chosen);
 }
 
-static void observe(const struct head_step *s, struct rules_scratch *w, const float *q) {
+/* Whether this query is observed; *first: as the first of a window. */
+static bool is_observed(const struct head_step *s, bool prefill, bool *first) {
+    const struct plan *plan = s->plan;
+    int32_t behind = prefill ? s->now - plan_first_observed(plan, s->n_prompt, s->capacity)
+                             : plan->window - 1 - (s->capacity - s->head->n_live);
+    *first = plan->window && behind == 0;
+    return plan->policy->observe && (behind >= 0 || (!prefill && !plan->window));
+}
+
+/* fresh: columns begin at 0 with this query. */
+static void observe(const struct head_step *s, struct rules_scratch *w, const float *q,
+                    bool fresh) {
     const struct plan *plan = s->plan;
     int n = score_units(s, w, plan->evict, plan->observe, q), n_marked = 0;
     if (plan->mark == MARK_TOP) {
@@ -334,7 +347,7 @@ static void observe(const struct head_step *s, struct rules_scratch *w, const fl
                                                  : false;
         struct candidate c = {.position = u->position,
                               .now = s->now,
-                              .column = *column,
+                              .column = fresh ? 0 : *column,
                               .signal = u->signal,
                               .marked = marked || open};
         *column = plan->policy->observe(c);
@@ -344,7 +357,7 @@ static void observe(const struct head_step *s, struct rules_scratch *w, const fl
 void rules_attend(const struct head_step *s, struct rules_scratch *w, const float *q, float scale,
                   int32_t visible, const float *rope, float *out) {
     const struct plan *plan = s->plan;
-    bool prefill = visible != INT32_MAX;
+    bool prefill = visible != INT32_MAX, fresh;
     view_resident(s, w, visible);
     if (!prefill && s->layer >= plan->dense_layers) {
         int32_t budget = plan_effective_budget(plan, s->n_prompt);
@@ -356,6 +369,6 @@ void rules_attend(const struct head_step *s, struct rules_scratch *w, const floa
     if (!prefill && plan->keys == KEYS_RANK)
         view_rank(s, w, rope);
     attend_view(s, w, q, scale, out);
-    if (plan->policy->observe && (!prefill || plan->observe_prompt))
-        observe(s, w, q);
+    if (is_observed(s, prefill, &fresh))
+        observe(s, w, q, fresh);
 }

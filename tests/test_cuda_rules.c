@@ -41,17 +41,17 @@ static const struct cpu_kernels no_arithmetic = {.isa = "none",
 struct trace {
     int32_t n_prompt;
     float *signal; /* [TOTAL queries][TOTAL] */
-    float *mass;   /* [n_prompt] of the prompt's tokens over the prompt's queries, in their order */
+    float *mass;   /* [n_prompt] of the prompt's tokens over its observed queries, in their order */
 };
 
 /* Few values, so that many signals tie; their sums are exact. */
-static struct trace trace_make(int32_t n_prompt) {
+static struct trace trace_make(int32_t n_prompt, int32_t observed) {
     struct trace t = {n_prompt, test_malloc(TOTAL * TOTAL * sizeof(float)),
                       test_calloc((size_t)n_prompt, sizeof(float))};
     int kinds = 2 + gpu_random_below(30);
     for (int i = 0; i < TOTAL * TOTAL; i++)
         t.signal[i] = 0.0625f * (float)gpu_random_below(kinds);
-    for (int32_t query = 0; query < n_prompt; query++)
+    for (int32_t query = observed; query < n_prompt; query++)
         for (int32_t key = 0; key <= query; key++)
             t.mass[key] += t.signal[query * TOTAL + key];
     return t;
@@ -188,7 +188,8 @@ static void replay_policy(const char *spelling, int32_t n_prompt) {
                                .group = 2,
                                .head_size = HEAD,
                                .cache_head = HEAD};
-    struct trace trace = trace_make(n_prompt);
+    int32_t capacity = plan_capacity(&plan, n_prompt, TOTAL);
+    struct trace trace = trace_make(n_prompt, plan_first_observed(&plan, n_prompt, capacity));
     struct rig rig;
     rig_open(&rig, shape, 1, ROOM, &plan, false);
     rig.rows[0] = rig_row(&rig, 0, n_prompt, TOTAL, gpu_random());

@@ -17,7 +17,9 @@ struct rules_head {
     int32_t row, layer, kv, n_prompt, capacity, budget;
     int32_t now; /* position of the token under way */
     int32_t n_live, n_pages;
-    bool evicts, opens; /* the token under way needs an eviction, a new page */
+    float mean;           /* what keep sees of a column */
+    bool evicts, opens;   /* the token under way needs an eviction, a new page */
+    bool observed, fresh; /* its query is observed, columns begin at 0 with it */
     uint64_t key;
 };
 
@@ -29,6 +31,10 @@ static __device__ __forceinline__ cuda_row fresh_row(const cuda_row *from) {
         words[i] = __ldcg((const uint2 *)from + i);
     memcpy(&r, words, sizeof r);
     return r;
+}
+
+static __device__ float mean_of(const cuda_plan *plan, const cuda_shape &shape) {
+    return plan->window ? 1 / (float)(plan->window * shape.group) : 1;
 }
 
 /* Fills *h; ends in a barrier. Like all up to an append it may run while kernels before still do:
@@ -44,6 +50,9 @@ static __device__ __forceinline__ cuda_row fresh_row(const cuda_row *from) {
         h->n_prompt = r.n_prompt, h->capacity = r.capacity, h->budget = r.budget;
         h->now = r.position;
         h->n_live = r.n_live, h->n_pages = r.n_pages;
+        int32_t first;
+        h->mean = mean_of(plan, p.shape);
+        h->observed = row_observes(&r, plan, &first), h->fresh = first;
         h->evicts = r.evict;
         h->opens = r.evict ? plan->evict == UNIT_PAGE : r.n_live - 1 == (r.n_pages - 1) * PAGE;
         h->key = r.key;
@@ -60,7 +69,7 @@ static __device__ float rules_draw(const rules_head &h, int32_t position) {
 }
 
 static __device__ float rules_keep(const rules_head &h, int32_t position, float column) {
-    candidate c = {position, h.now, column};
+    candidate c = {position, h.now, column * h.mean};
     if (h.plan->draws)
         c.uniform = rules_draw(h, position);
     return policy_keep(h.plan->policy, c);
@@ -272,7 +281,7 @@ static __device__ bool is_marked(const rules_head &h, const rules_cut &cut, floa
 
 static __device__ void observe_unit(const rules_head &h, int32_t position, float signal,
                                     bool marked, float *column) {
-    candidate c = {position, h.now, *column, signal, 0, marked};
+    candidate c = {position, h.now, h.fresh ? 0 : *column, signal, 0, marked};
     *column = policy_observe(h.plan->policy, c);
 }
 

@@ -84,7 +84,7 @@ static __device__ void replay_step(const rules_replay &r, rules_shared &shared, 
         rules_take_place(h, at);
     __syncthreads();
     const replay_view v = replay_select(r, h, b, trace);
-    if (h.plan->has_observe && h.plan->evict != UNIT_NONE) {
+    if (h.observed && h.plan->evict != UNIT_NONE) {
         replay_signals(h, v, h.plan->evict, trace, p.score);
         if (h.plan->evict == UNIT_PAGE)
             rules_observe_pages(h, b, p.score);

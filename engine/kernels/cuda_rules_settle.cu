@@ -37,6 +37,7 @@ static __device__ void fill_settling(const cuda_prefill &f, const cuda_pass &p, 
     h.table = table_of(p.cache, p.shape, from.row, layer, kv);
     h.row = from.row, h.layer = layer, h.kv = kv;
     h.n_prompt = from.n, h.capacity = r.capacity, h.key = r.key;
+    h.mean = mean_of(plan, f.shape);
     h.now = from.n - 1;
     h.n_live = from.n - s->dropped * (plan->evict == UNIT_PAGE ? PAGE : 1);
     h.n_pages = pages_of(h.n_live);

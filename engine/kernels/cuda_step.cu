@@ -126,16 +126,18 @@ static __device__ cuda_work work_of(const cuda_pass &p, int row, int32_t chunk) 
     const bool by_page = plan.select == UNIT_PAGE && r.n_pages > r.budget / PAGE;
     const bool by_token = plan.select == UNIT_TOKEN && r.n_live > r.budget;
     const bool still = plan.evict == UNIT_NONE || (plan.evict == UNIT_PAGE && !r.evict);
+    int32_t first;
+    const bool mass = plan.mass && (row_observes(&r, &plan, &first) || plan.select == UNIT_TOKEN);
     const int32_t n = attended_pages(&r, &plan), each = chunk_pages(p.wide, n);
     cuda_work w = {};
     w.row = row;
     w.chunk = (uint16_t)chunk, w.n_chunks = (uint16_t)((n + each - 1) / each);
     w.pages = (uint16_t)(chunk * each < n ? n : 0);
     w.last = (uint16_t)(r.n_live - (r.n_pages - 1) * PAGE);
-    w.flags = (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
-                         (plan.mass ? CUDA_WORK_MASS : 0) |
-                         (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
-                         (still && !by_page ? CUDA_WORK_STILL : 0));
+    w.flags =
+        (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
+                   (mass ? CUDA_WORK_MASS : 0) | (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
+                   (still && !by_page ? CUDA_WORK_STILL : 0));
     w.dense_layers = (uint16_t)(plan.select != UNIT_NONE ? plan.dense_layers : 0);
     return w;
 }
