@@ -21,6 +21,7 @@ enum {
     CUDA_IDS = 1 << 20,                    /* of a vocabulary at most */
     CUDA_TOKENS = CUDA_PARTS * 128 * PAGE, /* of a sequence at most */
     CUDA_ABSENT = -2,                      /* cuda_report.id: the row was not in flight */
+    CUDA_MANY = 4,                         /* words a slot, to evict many tokens at once in */
 };
 
 /* --- a sequence ----------------------------------------------------------------------------- */
@@ -31,7 +32,8 @@ struct cuda_plan {
     int32_t evict, select, observe, by, mark, keys;
     int32_t sinks, recent, dense_layers;
     int32_t pin_prompt, draws, observe_prompt, share_scaled;
-    int32_t window;
+    int32_t every, window, pool, keep_by;
+    float weight;
     int32_t has_keep, has_observe, has_pick;
     int32_t bounds, slot_columns, page_column; /* struct page_needs */
     int32_t mass; /* observe or token selection needs softmax probabilities */
@@ -40,7 +42,7 @@ struct cuda_plan {
 };
 
 /* A row of the batch. Written at join, then by the device alone. All heads of a row hold equally
- * many tokens and pages: plans evict one unit of every head at a time. */
+ * many tokens and pages: plans evict as many units of every head at a time. */
 struct cuda_row {
     int32_t active;                            /* 0: free or ended */
     int32_t plan;                              /* index into the plans on the device */
@@ -48,7 +50,7 @@ struct cuda_row {
     int32_t position;        /* of the token of the pass under way (k_begin raises it) */
     int32_t next;            /* id to feed */
     int32_t n_live, n_pages; /* with the token of the pass under way */
-    int32_t evict;           /* this pass: one unit of every head goes before the append */
+    int32_t evict;           /* this pass: so many units of every head go before the append */
     int32_t evictions;       /* units of one head so far */
     int32_t n_new, max_new, min_new, ignore_eos;
     int32_t n_forced, n_fed, forced; /* forced ids at [row * max_total + n_fed]; forced: there are
@@ -120,6 +122,7 @@ struct cuda_pass {
     float *score;     /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
                          by place in the view; only for plans with `mass` */
     float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
+    float *many;      /* [rows][n_kv_heads][CUDA_MANY][room * 16] scratch (plans with `every`) */
     float *part; /* [rows][n_kv_heads][max_chunks][attend_part_floats], each [group][cache_head]
                     of O, then [group][2] of the softmax */
 };
@@ -251,6 +254,7 @@ struct cuda_prefill {
     float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over the observed queries
                     and the group (plans with observe_prompt); both only where any_mass */
     int32_t any_mass;
+    float *many; /* [n_kv_heads][CUDA_MANY][pages * 16] scratch (plans with `keep_by`) */
     const struct cuda_plan *plans;
     float scale;
     const float *rope;

@@ -20,7 +20,9 @@ struct cuda_plan cuda_plan_of(const struct plan *plan) {
     p.evict = plan->evict, p.select = plan->select;
     p.observe = plan->observe, p.by = plan->by;
     p.mark = plan->mark, p.keys = plan->keys;
-    p.window = plan->window;
+    p.every = plan->every, p.window = plan->window;
+    p.pool = plan->pool, p.keep_by = plan->keep_by;
+    p.weight = (float)plan->weight;
     p.sinks = plan->sinks, p.recent = plan->recent, p.dense_layers = plan->dense_layers;
     p.pin_prompt = plan->pin_prompt, p.draws = plan->draws;
     p.observe_prompt = plan->observe_prompt, p.share_scaled = plan->share_scaled;

@@ -41,12 +41,18 @@ static void scripted_bounds(const float *q, int group, int head_size, const void
     }
 }
 
+static void scripted_read(const void *page, int s, int head_size, float *k, float *v) {
+    (void)head_size, (void)v;
+    script.key(script.pool.position[script_page_of(page) * PAGE + s], k);
+}
+
 static const struct cpu_kernels scripted = {.isa = "script",
                                             .cache_size = 4,
                                             .act_size = 4,
                                             .attend = scripted_attend,
                                             .append = scripted_append,
-                                            .bounds = scripted_bounds};
+                                            .bounds = scripted_bounds,
+                                            .read = scripted_read};
 
 void script_open(void) {
     struct err e = {0};
@@ -61,6 +67,7 @@ void script_close(void) {
     pool_destroy(&script.pool);
     script.mass = NULL;
     script.bound = NULL;
+    script.key = NULL;
 }
 
 struct head_step script_step(const struct plan *plan, int n_prompt) {
@@ -78,7 +85,7 @@ void script_take(struct head_step *step, int32_t position, bool prefill) {
           out[SCRIPT_GROUP * SCRIPT_HEAD_SIZE];
     script.now = step->now = position;
     if (!prefill)
-        rules_make_room(step);
+        rules_make_room(step, &script.scratch);
     head_append(step->pool, step->head, step->needs, position, 0, kv, kv);
     assert_true(step->head->n_live <= step->capacity || prefill);
     rules_attend(step, &script.scratch, q, 1, prefill ? position + 1 : INT32_MAX, NULL, out);

@@ -1,5 +1,5 @@
-/* One KV head whose attention and bounds come from a script: no model is involved, a kernel table
- * stands in. One at a time. */
+/* One KV head whose attention, bounds and keys come from a script: no model is involved, a kernel
+ * table stands in. One at a time. */
 #pragma once
 
 #include "engine/rules.h"
@@ -15,6 +15,7 @@ extern struct script {
     int32_t now;
     float (*mass)(int32_t query, int32_t key); /* what the group gives the key in all */
     float (*bound)(int32_t query, int32_t page);
+    void (*key)(int32_t position, float *k); /* [SCRIPT_HEAD_SIZE] */
 } script;
 
 void script_open(void);

@@ -38,7 +38,7 @@ static void test_rules_h2o_trace(void **state) {
     struct head_step step = script_step(&plan, 4);
     for (int32_t t = 0; t < 4; t++)
         script_take(&step, t, true);
-    rules_shrink(&step);
+    rules_shrink(&step, &script.scratch);
     assert_int_equal(script.head.n_live, 4);
     script_take(&step, 4, false);
     script_take(&step, 5, false);
@@ -61,7 +61,7 @@ static void test_rules_h2o_cuts_a_long_prompt_once(void **state) {
     struct head_step step = script_step(&plan, 6);
     for (int32_t t = 0; t < 6; t++)
         script_take(&step, t, true);
-    rules_shrink(&step);
+    rules_shrink(&step, &script.scratch);
     assert_int_equal(script.head.n_live, 4);
     assert_true(script_holds(0) && script_holds(2) && script_holds(4) &&
                 script_holds(5)); /* 54 5 20 9: 1, then 3 */
@@ -100,7 +100,7 @@ static void test_rules_raas_trace(void **state) {
     assert_int_equal(step.capacity, 80);
     for (int32_t t = 0; t < 20; t++)
         script_take(&step, t, true);
-    rules_shrink(&step);
+    rules_shrink(&step, &script.scratch);
     size_t i = 0;
     for (int32_t t = 20; t < 146; t++) {
         script_take(&step, t, false);
