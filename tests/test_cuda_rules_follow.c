@@ -37,7 +37,7 @@ static void feed_twin(const struct rig *rig, struct host_head *t, int row, int32
     step.needs = plan_page_needs(&rig->plans[row]);
     for (int32_t i = 0; i < n; i++) {
         step.now = i;
-        rules_make_room(&step);
+        rules_make_room(&step, NULL);
         head_append(step.pool, step.head, step.needs, i, 0.25f * (float)gpu_random_below(8), zero,
                     zero);
     }
