@@ -45,7 +45,7 @@ enum signal {
     SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
     SIGNAL_LIKENESS, /* tokens, of their keys: softmax over resident tokens of the mean cosine with
                         the others; of those that are like a token (cosine above 1/2) the newest is
-                        not charged with it (R-KV, arXiv 2505.24133, section 3.3) */
+                        not charged with it (redundancy of R-KV, arXiv 2505.24133) */
 };
 POLICY_FN inline bool signal_is_mass(int signal) {
     return signal == SIGNAL_MASS || signal == SIGNAL_MASS_MAX;
@@ -64,18 +64,19 @@ struct plan {
     enum unit evict; /* what is evicted, and what a column belongs to */
     int32_t sinks;   /* never evicted: positions < sinks */
     int32_t recent;  /* never evicted: positions > now - recent */
-    double recent_share; /* <= 0.5: adds this share of the capacity, less a pinned prompt */
-    bool pin_prompt;     /* never evicted: prompt tokens (pages: every page that holds one) */
-    int32_t every; /* 0: one unit goes whenever there is no room. N (UNIT_TOKEN): N tokens go at
-                      once; they wait beside the budget: capacity is L + N */
-    int32_t pool;  /* with every: keep sees the largest column of so many neighbours by position
-                      (odd, its own in the middle), those too recent to go left out; 0: its own */
+    double recent_share;  /* <= 0.5: adds this share of the capacity, less a pinned prompt */
+    bool pin_prompt;      /* never evicted: prompt tokens (pages: every page that holds one) */
+    int32_t every;        /* 0: one unit goes whenever there is no room. N (UNIT_TOKEN): N go at
+                             once; they wait beside the budget: capacity is L + N */
+    int32_t pool;         /* 0, or with every an odd number: keep sees the largest column of so many
+                             neighbours by position, those too recent to go left out */
     enum signal keep_by;  /* with every: signal of the keep scorer, SIGNAL_LIKENESS or none */
     double weight;        /* a number of the policy's own, for its scorers */
     bool draws;           /* scorers read candidate.uniform */
     int64_t seed;         /* of the draws */
     enum signal observe;  /* signal of the observe scorer; SIGNAL_NONE = nothing is observed */
-    bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN) */
+    bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN; columns are
+                             sums of signals, or of one query) */
     int32_t window;       /* 0, or (UNIT_TOKEN) 1 to `every`: only the last so many queries before
                              an eviction are observed, each time from column 0 on; keep sees the
                              column divided by them and by the group: a mean */

@@ -161,7 +161,7 @@ static void check_replay(const struct rig *rig, const struct trace *trace,
 /* The prompt alone in a workspace, with keys and values of zero. */
 static void settle_alone(struct rig *rig, const struct trace *trace) {
     int32_t pages = pages_of(trace->n_prompt), *owner = test_calloc((size_t)pages, sizeof *owner);
-    struct cuda_prompt prompt = {0, 0, trace->n_prompt, 0};
+    struct cuda_prompt prompt = {.n = trace->n_prompt};
     float *mass = test_calloc((size_t)pages * PAGE, sizeof *mass);
     uint16_t *zeros = test_calloc((size_t)pages * 32 * HEAD, sizeof *zeros);
     memcpy(mass, trace->mass, (size_t)trace->n_prompt * sizeof *mass);

@@ -25,7 +25,8 @@ static struct workspace workspace_make(const struct rig *rig) {
     struct workspace w = {.pages = 0};
     for (int i = 0; i < ROWS; i++) { /* the pack is in another order than the batch */
         int row = (i + 2) % ROWS;
-        w.prompts[i] = (struct cuda_prompt){row, w.pages * PAGE, rig->rows[row].n_prompt, row};
+        w.prompts[i] = (struct cuda_prompt){
+            .row = row, .first = w.pages * PAGE, .n = rig->rows[row].n_prompt, .plan = row};
         for (int j = 0; j < pages_of(rig->rows[row].n_prompt); j++)
             w.owner[w.pages++] = i;
     }
