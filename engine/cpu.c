@@ -114,7 +114,7 @@ static void decode_head_task(void *context, int task, int thread) {
                              .key = s->key};
     bool by_rank = s->plan->keys == KEYS_RANK;
     float *k = k_of(b, i, kv), out[CPU_GROUP * MAX_HEAD_SIZE];
-    rules_make_room(&step);
+    rules_make_room(&step, &b->scratch[thread]);
     if (by_rank && y->k_norm)
         b->kernels->rmsnorm(k, y->k_norm, c->head_size, c->rms_eps, k);
     else if (!by_rank)
@@ -202,12 +202,12 @@ static void settle_head_task(void *context, int kv, int thread) {
                              .needs = needs,
                              .layer = t->layer,
                              .kv_head = kv,
+                             .group = c->n_heads / c->n_kv_heads,
                              .n_prompt = s->n_prompt,
                              .capacity = s->capacity,
                              .now = s->n_prompt - 1,
                              .key = s->key};
-    (void)thread;
-    rules_shrink(&step);
+    rules_shrink(&step, &b->scratch[thread]);
     for (int i = 0; i < from->n_pages; i++)
         for (unsigned bits = from->live[i]; bits; bits &= bits - 1) {
             int slot = __builtin_ctz(bits), at = from->table[i] * PAGE + slot;

@@ -21,6 +21,7 @@ enum {
     CUDA_IDS = 1 << 20,                    /* of a vocabulary at most */
     CUDA_TOKENS = CUDA_PARTS * 128 * PAGE, /* of a sequence at most */
     CUDA_ABSENT = -2,                      /* cuda_report.id: the row was not in flight */
+    CUDA_MANY = 4,                         /* words a slot, to evict many tokens at once in */
 };
 
 /* --- a sequence ----------------------------------------------------------------------------- */
@@ -31,6 +32,8 @@ struct cuda_plan {
     int32_t evict, select, observe, by, mark, keys;
     int32_t sinks, recent, dense_layers;
     int32_t pin_prompt, draws, observe_prompt, share_scaled;
+    int32_t every, window, pool, keep_by;
+    float weight;
     int32_t has_keep, has_observe, has_pick;
     int32_t bounds, slot_columns, page_column; /* struct page_needs */
     int32_t mass; /* observe or token selection needs softmax probabilities */
@@ -39,7 +42,7 @@ struct cuda_plan {
 };
 
 /* A row of the batch. Written at join, then by the device alone. All heads of a row hold equally
- * many tokens and pages: plans evict one unit of every head at a time. */
+ * many tokens and pages: plans evict as many units of every head at a time. */
 struct cuda_row {
     int32_t active;                            /* 0: free or ended */
     int32_t plan;                              /* index into the plans on the device */
@@ -47,7 +50,7 @@ struct cuda_row {
     int32_t position;        /* of the token of the pass under way (k_begin raises it) */
     int32_t next;            /* id to feed */
     int32_t n_live, n_pages; /* with the token of the pass under way */
-    int32_t evict;           /* this pass: one unit of every head goes before the append */
+    int32_t evict;           /* this pass: so many units of every head go before the append */
     int32_t evictions;       /* units of one head so far */
     int32_t n_new, max_new, min_new, ignore_eos;
     int32_t n_forced, n_fed, forced; /* forced ids at [row * max_total + n_fed]; forced: there are
@@ -55,6 +58,13 @@ struct cuda_row {
     float temperature, top_p;
     uint64_t key;
 };
+
+/* Whether the pass under way is observed, and *first: as the first of a window. */
+CUDA_FN int32_t row_observes(const struct cuda_row *r, const struct cuda_plan *p, int32_t *first) {
+    int32_t left = r->capacity - r->n_live; /* queries before the next eviction */
+    *first = p->window && left == p->window - 1;
+    return p->has_observe && (!p->window || left < p->window);
+}
 
 /* One chunk of a row's attention, the same for all layers and heads; 16 bytes, read at once. */
 struct cuda_work {
@@ -113,6 +123,7 @@ struct cuda_pass {
     float *score;     /* [rows][n_kv_heads][group][room * 16]: scale * q k of what was attended,
                          by place in the view; only for plans with `mass` */
     float *softmax;   /* [rows][n_kv_heads][CUDA_GROUP][2]: largest score, sum of exp */
+    float *many;      /* [rows][n_kv_heads][CUDA_MANY][room * 16] scratch (plans with `every`) */
     float *part; /* [rows][n_kv_heads][max_chunks][attend_part_floats], each [group][cache_head]
                     of O, then [group][2] of the softmax */
 };
@@ -145,7 +156,7 @@ CUDA_FN int32_t attend_bytes(int32_t warps, int32_t group, int32_t head) {
 CUDA_FN int32_t prepare_bytes(int32_t group, int32_t head, int32_t room) {
     return (group + 2) * head * (int32_t)sizeof(float) + (group + 7) / 8 * head * 96 + room * 8;
 }
-enum { CUDA_ATTEND_WARPS = 8, CUDA_ATTEND_DECLARES = 4400, CUDA_PREPARE_DECLARES = 272 + 2 * 4096 };
+enum { CUDA_ATTEND_WARPS = 8, CUDA_ATTEND_DECLARES = 4400, CUDA_PREPARE_DECLARES = 280 + 2 * 4096 };
 
 /* Begins a decode pass: raises positions, decides who evicts, counts tokens and pages, lists the
  * work of attention, and puts the embeddings of `next` into x and, times gain, into acts. */
@@ -234,6 +245,7 @@ size_t cuda_sample_bytes(int32_t width);
  * page kv * pages + first / 16 + i holds positions 16 i .. 16 i + 15 of the prompt. */
 struct cuda_prompt {
     int32_t row, first, n, plan; /* row of the batch; first row in the pack; tokens; plan's index */
+    int32_t observed;            /* the first query that is observed (plan_first_observed) */
 };
 struct cuda_prefill {
     struct cuda_shape shape;
@@ -243,9 +255,10 @@ struct cuda_prefill {
     int32_t pages;               /* rows of the pack / 16 */
     uint16_t *kv;                /* [n_kv_heads * pages][page_elements] keys rotated */
     float *lse;  /* [pages * 16][n_heads]: ln of the sum of exp(scale * q k) of each query, and */
-    float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over all queries and the
-                    group (plans with observe_prompt); both only where any_mass */
+    float *mass; /* [n_kv_heads][pages * 16]: softmax mass of each key over the observed queries
+                    and the group (plans with observe_prompt); both only where any_mass */
     int32_t any_mass;
+    float *many; /* [n_kv_heads][CUDA_MANY][pages * 16] scratch (plans with `keep_by`) */
     const struct cuda_plan *plans;
     float scale;
     const float *rope;
@@ -258,7 +271,8 @@ void cuda_prompt_append(const struct cuda_prefill *p, float *qkv, int32_t from, 
  * into acts rows 0..n-1; lse where any_mass. */
 void cuda_prompt_attend(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
                         const struct cuda_acts *acts, cudaStream_t stream);
-/* mass += what these queries give to every key (once more over q and k, with lse). */
+/* mass += what these queries, if they are observed, give to every key (once more over q and k,
+ * with lse). */
 void cuda_prompt_mass(const struct cuda_prefill *p, const float *qkv, int32_t from, int32_t n,
                       cudaStream_t stream);
 /* After a layer: every head of every prompt is cut to capacity by its plan and what is left is

@@ -70,6 +70,7 @@ static void plan_batch(struct cuda *b, struct cuda_memory_plan *plan) {
     add(plan, &p->rank, heads * room * PAGE * sizeof *p->rank);
     add(plan, &p->score, heads * group * room * PAGE * f);
     add(plan, &p->softmax, heads * CUDA_GROUP * 2 * f);
+    add(plan, &p->many, heads * CUDA_MANY * room * PAGE * f);
     add(plan, &p->part,
         heads * (size_t)p->max_chunks * (size_t)attend_part_floats(s->group, s->cache_head) * f);
     add(plan, &p->cache.table, heads * (size_t)c->n_layers * room * sizeof(int32_t));
@@ -111,6 +112,7 @@ static void plan_prefill(struct cuda *b, struct cuda_memory_plan *plan) {
         (size_t)s->n_kv_heads * pages * page_elements(s->cache_head) * sizeof(uint16_t));
     add(plan, &b->prefill.lse, pack * (size_t)s->n_heads * f);
     add(plan, &b->prefill.mass, pack * (size_t)s->n_kv_heads * f);
+    add(plan, &b->prefill.many, pack * (size_t)s->n_kv_heads * CUDA_MANY * f);
     add(plan, &b->prefill.prompts, pages * sizeof *b->prefill.prompts);
     add(plan, &b->prefill.block_prompt, pages * sizeof(int32_t));
     add(plan, &b->pack_ids, pack * sizeof(int32_t));

@@ -20,6 +20,9 @@ struct cuda_plan cuda_plan_of(const struct plan *plan) {
     p.evict = plan->evict, p.select = plan->select;
     p.observe = plan->observe, p.by = plan->by;
     p.mark = plan->mark, p.keys = plan->keys;
+    p.every = plan->every, p.window = plan->window;
+    p.pool = plan->pool, p.keep_by = plan->keep_by;
+    p.weight = (float)plan->weight;
     p.sinks = plan->sinks, p.recent = plan->recent, p.dense_layers = plan->dense_layers;
     p.pin_prompt = plan->pin_prompt, p.draws = plan->draws;
     p.observe_prompt = plan->observe_prompt, p.share_scaled = plan->share_scaled;
@@ -153,7 +156,8 @@ static void pack_prompt(struct cuda *b, struct pack *k, int32_t row) {
     memcpy(g->ids + k->rows, m->ids, (size_t)n * sizeof *g->ids);
     for (int32_t i = 0; i < rows / PAGE; i++)
         g->block_prompt[k->rows / PAGE + i] = k->n;
-    g->prompts[k->n] = (struct cuda_prompt){row, k->rows, n, m->plan};
+    g->prompts[k->n] = (struct cuda_prompt){
+        row, k->rows, n, m->plan, plan_first_observed(m->sequence->plan, n, m->sequence->capacity)};
     g->joins[k->n] = (struct cuda_join){row_of(m), row, (int32_t)m->first_page};
     g->gather[2 * k->n] = k->rows + n - 1, g->gather[2 * k->n + 1] = k->n;
     g->rows[k->n] = row;

@@ -35,6 +35,17 @@ static bool check_budget(const struct plan *plan, const char *name, struct err *
     return true;
 }
 
+/* What a policy file must not declare. */
+static void check_declaration(const struct plan *plan) {
+    bool by_token = plan->evict == UNIT_TOKEN;
+    CHECK(by_token || (!plan->every && !plan->window));
+    CHECK(plan->every || (!plan->pool && !plan->keep_by && plan->window <= 1));
+    CHECK(!plan->every || plan->window <= plan->every);
+    CHECK(!plan->pool || plan->pool % 2 == 1);
+    CHECK(plan->keep_by == SIGNAL_NONE || plan->keep_by == SIGNAL_LIKENESS);
+    CHECK(plan->observe != SIGNAL_LIKENESS && plan->by != SIGNAL_LIKENESS);
+}
+
 bool policy_parse(const char *text, struct plan *plan, struct err *e) {
     int length = (int)strcspn(text, ":");
     char name[32], copy[512], what[48];
@@ -58,6 +69,7 @@ bool policy_parse(const char *text, struct plan *plan, struct err *e) {
     }
     if (!policy->plan(param, plan, e) || (policy->has_budget && !check_budget(plan, name, e)))
         return false;
+    check_declaration(plan);
     char spelled[128], json[512];
     option_spell(policy->options, param, "budget", spelled, sizeof spelled);
     snprintf(plan->name, sizeof plan->name, "%s%s%s", name, *spelled ? ":" : "", spelled);
@@ -76,9 +88,15 @@ static int32_t grown(const struct plan *plan, int32_t n_prompt, bool grows) {
 int32_t plan_capacity(const struct plan *plan, int32_t n_prompt, int32_t total) {
     if (plan->evict == UNIT_NONE)
         return total;
-    return grown(plan, n_prompt, plan->pin_prompt || plan->match);
+    return grown(plan, n_prompt, plan->pin_prompt || plan->match) + plan->every;
+}
+
+int32_t plan_first_observed(const struct plan *plan, int32_t n_prompt, int32_t capacity) {
+    int32_t evicts = n_prompt > capacity - plan->every ? n_prompt : capacity; /* before it, first */
+    int32_t first = plan->window && evicts > plan->window ? evicts - plan->window : 0;
+    return plan->observe_prompt && first < n_prompt ? first : n_prompt;
 }
 
 int32_t plan_effective_budget(const struct plan *plan, int32_t n_prompt) {
-    return grown(plan, n_prompt, plan->match || (plan->evict && plan->pin_prompt));
+    return grown(plan, n_prompt, plan->match || (plan->evict && plan->pin_prompt)) + plan->every;
 }

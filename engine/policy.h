@@ -29,10 +29,11 @@ struct candidate {
     int32_t position; /* of the token; of the page's first token */
     int32_t now;      /* position of the current query (evict: of the token about to be appended) */
     float column;     /* the number observe stored for it; 0 when fresh */
-    float signal;     /* this step's signal (observe, select); 0 in evict */
+    float signal;     /* this step's signal: observe's, select's; evict: plan.keep_by's */
     float uniform;    /* in [0, 1), fresh for every (sample, layer, head, position, now); 0 unless
                          plan.draws */
     int32_t marked;   /* observe: 1 if the plan's mark rule chose it, or it is the open page */
+    float weight;     /* plan.weight */
 };
 
 enum unit { UNIT_NONE, UNIT_TOKEN, UNIT_PAGE };
@@ -42,6 +43,9 @@ enum signal {
     SIGNAL_MASS_MAX, /* pages: max of their tokens' mass */
     SIGNAL_BOUND,    /* pages: max over the group of sum_i max(q_i min_i, q_i max_i) (Quest) */
     SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
+    SIGNAL_LIKENESS, /* tokens, of their keys: softmax over resident tokens of the mean cosine with
+                        the others; of those that are like a token (cosine above 1/2) the newest is
+                        not charged with it (redundancy of R-KV, arXiv 2505.24133) */
 };
 POLICY_FN inline bool signal_is_mass(int signal) {
     return signal == SIGNAL_MASS || signal == SIGNAL_MASS_MAX;
@@ -62,10 +66,20 @@ struct plan {
     int32_t recent;  /* never evicted: positions > now - recent */
     double recent_share;  /* <= 0.5: adds this share of the capacity, less a pinned prompt */
     bool pin_prompt;      /* never evicted: prompt tokens (pages: every page that holds one) */
+    int32_t every;        /* 0: one unit goes whenever there is no room. N (UNIT_TOKEN): N go at
+                             once; they wait beside the budget: capacity is L + N */
+    int32_t pool;         /* 0, or with every an odd number: keep sees the largest column of so many
+                             neighbours by position, those too recent to go left out */
+    enum signal keep_by;  /* with every: signal of the keep scorer, SIGNAL_LIKENESS or none */
+    double weight;        /* a number of the policy's own, for its scorers */
     bool draws;           /* scorers read candidate.uniform */
     int64_t seed;         /* of the draws */
     enum signal observe;  /* signal of the observe scorer; SIGNAL_NONE = nothing is observed */
-    bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN) */
+    bool observe_prompt;  /* prompt queries are observed too (SIGNAL_MASS, UNIT_TOKEN; columns are
+                             sums of signals, or of one query) */
+    int32_t window;       /* 0, or (UNIT_TOKEN) 1 to `every`: only the last so many queries before
+                             an eviction are observed, each time from column 0 on; keep sees the
+                             column divided by them and by the group: a mean */
     enum mark mark;       /* MARK_TOP: the ceil(mark_at * resident) best signals */
     double mark_at;       /* MARK_ABOVE: signals above it */
     bool share_scaled;    /* SIGNAL_SHARE: bounds are divided by sqrt(head size) */
@@ -116,9 +130,12 @@ const struct policy *policy_find(const char *name); /* NULL if unknown */
 bool policy_parse(const char *text, struct plan *plan, struct err *e);
 
 /* Tokens (per layer and KV head) that a sequence with this prompt may keep under the plan: the
- * effective budget. Evictors: fixed when the sequence starts. Others: total (prompt + max_new - 1).
+ * effective budget, with room for the `every` that go together. Evictors: fixed when the sequence
+ * starts; a prompt is cut to what is left without that room. Others: total (prompt + max_new - 1).
  */
 int32_t plan_capacity(const struct plan *plan, int32_t n_prompt, int32_t total);
 /* What the row stores: capacity for evictors, L (or match) for selectors, 0 for full. */
 int32_t plan_effective_budget(const struct plan *plan, int32_t n_prompt);
+/* The first prompt query that is observed; n_prompt: none is. */
+int32_t plan_first_observed(const struct plan *plan, int32_t n_prompt, int32_t capacity);
 POLICY_FN inline int32_t pages_of(int32_t tokens) { return (tokens + PAGE - 1) / PAGE; }

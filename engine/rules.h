@@ -17,8 +17,8 @@ struct head_step {
     int32_t capacity; /* tokens it may keep */
     int32_t now;      /* position of the query, or of the token about to be appended */
     uint64_t key;     /* of the sequence's random numbers */
-    const float *raw; /* NULL, or signals of this step in place of attention's and the bounds': of a
-                         token by its position, of a page by the position of its first token */
+    const float *raw; /* NULL, or signals of this step in place of attention's, the bounds' and the
+                         keys': of a token by its position, of a page by that of its first token */
 };
 
 /* A unit under selection: a token slot or a page (slot 0). */
@@ -39,8 +39,10 @@ struct rules_scratch {
     uint16_t *chosen;         /* [max_pages] slots chosen by selection, per table index */
     struct unit_score *units; /* [max_pages * 16] */
     float *row;               /* [widest] one row of activations */
-    uint8_t *ranked;          /* [max_pages][page_bytes] keys rotated by rank (KEYS_RANK) */
-    int32_t *position;        /* [2][room] what rules_tell lists */
+    uint8_t *copies;          /* [max_pages][page_bytes] keys rotated by rank (KEYS_RANK), or of
+                                 length 1 as [head_size][16] floats (SIGNAL_LIKENESS) */
+    float *likeness;          /* [max_pages * 16] by index into the table and slot */
+    int32_t *position;        /* [2][room] what rules_tell lists; places by position */
     size_t room;              /* max_pages * 16 */
 };
 /* widest: floats of one row of any activation. Returns the bytes it took. */
@@ -48,11 +50,11 @@ size_t rules_scratch_init(struct rules_scratch *scratch, int max_total, int grou
                           size_t page_bytes, int widest);
 void rules_scratch_free(struct rules_scratch *scratch);
 
-/* Before the token `now` is appended: evicts until it fits. live <= capacity holds after the
- * append. */
-void rules_make_room(const struct head_step *step);
-/* After prefill (now = the last prompt position): evicts down to capacity. */
-void rules_shrink(const struct head_step *step);
+/* rules_evict.c. Before the token `now` is appended: evicts if it does not fit. live <= capacity
+ * holds after the append. scratch: NULL will do where plan->every is 0. */
+void rules_make_room(const struct head_step *step, struct rules_scratch *scratch);
+/* After prefill (now = the last prompt position): evicts down to capacity, less plan->every. */
+void rules_shrink(const struct head_step *step, struct rules_scratch *scratch);
 /* Attention of the query group over what is resident, restricted by the plan's selection.
  * q[group][head_size] is rotated, out[group][head_size]. visible: only the first so many tokens of
  * a table in position order (prefill), or INT32_MAX. rope (KEYS_RANK only): cos/sin rows
@@ -63,3 +65,10 @@ void rules_attend(const struct head_step *step, struct rules_scratch *scratch, c
  * probabilities, so it can tell but once. */
 void rules_tell(const struct head_step *step, struct rules_scratch *scratch, int32_t visible,
                 attention_watch *watch, void *user);
+
+/* Among rules*.c: position of the first token of the page at table index i (page policies fill
+ * pages in order); and moves the best `count` of the units to the front, ties to the older. */
+static inline int32_t rules_page_start(const struct head_step *s, int i) {
+    return s->pool->position[s->head->table[i] * PAGE];
+}
+void rules_best(struct unit_score *units, int n, int count);

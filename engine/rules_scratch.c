@@ -19,7 +19,8 @@ size_t rules_scratch_init(struct rules_scratch *w, int max_total, int group, siz
         {&w->index, n * sizeof *w->index},
         {&w->chosen, n * sizeof *w->chosen},
         {&w->units, n * PAGE * sizeof *w->units},
-        {&w->ranked, n * page_bytes},
+        {&w->copies, n * page_bytes},
+        {&w->likeness, n * PAGE * sizeof *w->likeness},
         {&w->row, (size_t)widest * sizeof *w->row},
         {&w->position, 2 * n * PAGE * sizeof *w->position},
     };
@@ -40,7 +41,8 @@ void rules_scratch_free(struct rules_scratch *w) {
     free(w->index);
     free(w->chosen);
     free(w->units);
-    free(w->ranked);
+    free(w->copies);
+    free(w->likeness);
     free(w->row);
     free(w->position);
 }

@@ -13,10 +13,10 @@ set errorbars small
 
 # A known policy has its row of colours and markers (filled ones); others take the rows behind, by
 # their place i in the figure.
-style_names = 'raas quest h2o streaming random fifo oracle full'
-style_colours = '#D55E00 #009E73 #0072B2 #E69F00 #777777 #CC79A7 #000000 #000000 '.\
+style_names = 'raas quest h2o streaming random fifo oracle full tova snapkv rkv'
+style_colours = '#D55E00 #009E73 #0072B2 #E69F00 #777777 #CC79A7 #000000 #000000 #882255 #332288 #999933 '.\
     '#56B4E9 #8C510A #5E3C99 #B2182B #66A61E #01665E'
-style_markers = '7 5 9 13 11 15 7 7 5 9 13 11 15 7'
+style_markers = '7 5 9 13 11 15 7 7 15 5 9 5 9 13 11 15 7'
 style_extra = 6
 style_at(p) = strstrt(' '.style_names.' ', ' '.p.' ')
 style_row(p, i) = style_at(p) ? words(substr(style_names, 1, style_at(p) - 1)) + 1 \

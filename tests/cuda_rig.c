@@ -98,6 +98,7 @@ void rig_open(struct rig *rig, struct cuda_shape shape, int32_t n_rows, int32_t 
     p->rank = ranks ? gpu_alloc(heads * slots * sizeof *p->rank) : NULL;
     p->score = gpu_alloc(heads * (size_t)shape.group * slots * f);
     p->softmax = gpu_alloc(heads * CUDA_GROUP * 2 * f);
+    p->many = gpu_alloc(heads * CUDA_MANY * slots * f);
     test_free(device_plans);
 }
 

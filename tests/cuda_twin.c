@@ -13,7 +13,7 @@
 static const char *const spellings[TWIN_PLANS] = {
     "full",           "quest:budget=64",       "oracle:budget=40", "streaming:budget=48",
     "h2o:budget=50",  "h2o:budget=30,match=1", "raas:budget=64",   "raas:budget=160",
-    "fifo:budget=80", "random:budget=48",
+    "fifo:budget=80", "random:budget=48",      "tova:budget=40",   "snapkv:budget=40,every=24",
 };
 
 struct plan twin_plans[TWIN_PLANS];
@@ -27,6 +27,7 @@ void twin_parse_plans(void) {
                                                   .select = (int32_t)twin_plans[i].select,
                                                   .sinks = twin_plans[i].sinks,
                                                   .recent = twin_plans[i].recent,
+                                                  .every = twin_plans[i].every,
                                                   .dense_layers = twin_plans[i].dense_layers,
                                                   .pin_prompt = twin_plans[i].pin_prompt,
                                                   .bounds = needs.bounds,
@@ -43,19 +44,23 @@ static const struct cpu_kernels no_arithmetic = {
     .isa = "none", .cache_size = 2, .append = append_nothing};
 
 static void feed(struct twin *m, bool prefill) {
+    static struct rules_scratch scratch; /* for all twins */
     float zero[4] = {0};
+    if (!scratch.room)
+        rules_scratch_init(&scratch, TWIN_TOTAL, 1, 0, 1);
     struct head_step step = {.plan = m->plan,
                              .pool = &m->pool,
                              .head = &m->head,
                              .needs = plan_page_needs(m->plan),
+                             .group = 1,
                              .n_prompt = m->n_prompt,
                              .capacity = m->capacity,
                              .now = ++m->position};
     if (!prefill)
-        rules_make_room(&step);
+        rules_make_room(&step, &scratch);
     head_append(&m->pool, &m->head, step.needs, m->position, 0, zero, zero);
     if (prefill && m->position == m->n_prompt - 1)
-        rules_shrink(&step);
+        rules_shrink(&step, &scratch);
 }
 
 /* What is left of the prompt is moved together, as the backend does. */

@@ -5,7 +5,7 @@
 #include "engine/cuda_device.h"
 #include "engine/rules.h"
 
-enum { TWIN_PLANS = 10, TWIN_TOTAL = 700 }; /* plans of all kinds; tokens of a sequence at most */
+enum { TWIN_PLANS = 12, TWIN_TOTAL = 700 }; /* plans of all kinds; tokens of a sequence at most */
 extern struct plan twin_plans[TWIN_PLANS];
 extern struct cuda_plan twin_device_plans[TWIN_PLANS];
 void twin_parse_plans(void);

@@ -158,7 +158,7 @@ static void test_cuda_policies_do_not_depend_on_the_row(void **state) {
 static void test_cuda_policies_do_not_depend_on_neighbours_when_long(void **state) {
     (void)state;
     gpu_or_skip();
-    enum { N = 9 };
+    enum { N = 12 };
     static const char *const texts[N] = {"full",
                                          "quest:budget=2048",
                                          "quest:budget=1024",
@@ -167,7 +167,10 @@ static void test_cuda_policies_do_not_depend_on_neighbours_when_long(void **stat
                                          "oracle:budget=1024",
                                          "streaming:budget=1024",
                                          "full",
-                                         "quest:budget=512,dense_layers=1"};
+                                         "quest:budget=512,dense_layers=1",
+                                         "tova:budget=1500",
+                                         "snapkv:budget=1024,every=16",
+                                         "rkv:budget=1024,every=12"};
     static const int widths[] = {1, 3, 8, 64, 65, 130};
     static int32_t ids[LONG];
     static struct plan plans[N];

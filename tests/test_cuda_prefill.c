@@ -48,7 +48,9 @@ static struct pack new_pack(struct kind kind, int n_prompts, const int *lengths)
     struct pack p = {.kind = kind, .n_heads = kind.group * kind.n_kv, .n_prompts = n_prompts};
     p.stride = (p.n_heads + 2 * kind.n_kv) * kind.head_size;
     for (int i = 0; i < n_prompts; i++) {
-        p.prompts[i] = (struct cuda_prompt){i, p.rows, lengths[i], gpu_random_below(3) == 0};
+        int observed = i % 2 ? gpu_random_below(lengths[i] + 1) : 0;
+        p.prompts[i] =
+            (struct cuda_prompt){i, p.rows, lengths[i], gpu_random_below(3) == 0, observed};
         p.rows += pages_of(lengths[i]) * PAGE;
     }
     size_t rows = (size_t)p.rows, pages = rows / PAGE * (size_t)kind.n_kv;
@@ -240,7 +242,7 @@ static void check_query(const struct pack *p, const struct cuda_prompt *prompt, 
     if (mass)
         must_be_near(p->lse[row * p->n_heads + head], log(sum), 1e-4, "lse");
     for (int j = 0; j <= position; j++)
-        all_mass[j] += prob[j] /= sum;
+        prob[j] /= sum, all_mass[j] += position >= prompt->observed ? prob[j] : 0;
     for (int i = 0; i < d; i++) {
         double wanted = 0, size = 0;
         for (int j = 0; j <= position; j++) {

@@ -41,17 +41,17 @@ static const struct cpu_kernels no_arithmetic = {.isa = "none",
 struct trace {
     int32_t n_prompt;
     float *signal; /* [TOTAL queries][TOTAL] */
-    float *mass;   /* [n_prompt] of the prompt's tokens over the prompt's queries, in their order */
+    float *mass;   /* [n_prompt] of the prompt's tokens over its observed queries, in their order */
 };
 
 /* Few values, so that many signals tie; their sums are exact. */
-static struct trace trace_make(int32_t n_prompt) {
+static struct trace trace_make(int32_t n_prompt, int32_t observed) {
     struct trace t = {n_prompt, test_malloc(TOTAL * TOTAL * sizeof(float)),
                       test_calloc((size_t)n_prompt, sizeof(float))};
     int kinds = 2 + gpu_random_below(30);
     for (int i = 0; i < TOTAL * TOTAL; i++)
         t.signal[i] = 0.0625f * (float)gpu_random_below(kinds);
-    for (int32_t query = 0; query < n_prompt; query++)
+    for (int32_t query = observed; query < n_prompt; query++)
         for (int32_t key = 0; key <= query; key++)
             t.mass[key] += t.signal[query * TOTAL + key];
     return t;
@@ -73,8 +73,8 @@ static void feed_prompt(const struct rig *rig, const struct trace *trace,
         head_append(step.pool, step.head, step.needs, t, 0, zero, zero);
         rules_attend(&step, scratch, q, 1, t + 1, NULL, out);
     }
-    step.now = trace->n_prompt - 1;
-    rules_shrink(&step);
+    step.now = trace->n_prompt - 1, step.raw = NULL; /* keys are zero, and all alike */
+    rules_shrink(&step, scratch);
     host_head_settle(rig, &step, to);
     host_head_close(&prompt);
 }
@@ -132,7 +132,7 @@ static void check_replay(const struct rig *rig, const struct trace *trace,
     struct head_step step = rig_step(rig, &t, 0);
     for (int i = 0; i < STEPS; i++) {
         step.now = trace->n_prompt + i, step.raw = trace->signal + (size_t)step.now * TOTAL;
-        rules_make_room(&step);
+        rules_make_room(&step, &scratch);
         head_append(step.pool, step.head, step.needs, step.now, 0, zero, zero);
         rules_attend(&step, &scratch, q, 1, INT32_MAX, rig->rope, out);
         record(rig, &t, &scratch, expected_held, expected_attended, expected_columns);
@@ -158,25 +158,28 @@ static void check_replay(const struct rig *rig, const struct trace *trace,
     test_free(columns);
 }
 
-/* The prompt alone in a workspace, whose keys and values are whatever lies there. */
+/* The prompt alone in a workspace, with keys and values of zero. */
 static void settle_alone(struct rig *rig, const struct trace *trace) {
     int32_t pages = pages_of(trace->n_prompt), *owner = test_calloc((size_t)pages, sizeof *owner);
-    struct cuda_prompt prompt = {0, 0, trace->n_prompt, 0};
+    struct cuda_prompt prompt = {.n = trace->n_prompt};
     float *mass = test_calloc((size_t)pages * PAGE, sizeof *mass);
+    uint16_t *zeros = test_calloc((size_t)pages * 32 * HEAD, sizeof *zeros);
     memcpy(mass, trace->mass, (size_t)trace->n_prompt * sizeof *mass);
     struct cuda_prefill f = {.shape = rig->shape,
                              .prompts = gpu_copy_in(&prompt, sizeof prompt),
                              .n_prompts = 1,
                              .block_prompt = gpu_copy_in(owner, (size_t)pages * sizeof *owner),
                              .pages = pages,
-                             .kv = gpu_alloc((size_t)pages * 32 * HEAD * sizeof(uint16_t)),
+                             .kv = gpu_copy_in(zeros, (size_t)pages * 32 * HEAD * sizeof *zeros),
                              .mass = gpu_copy_in(mass, (size_t)pages * PAGE * sizeof *mass),
                              .any_mass = 1,
+                             .many = gpu_alloc((size_t)(pages * PAGE * CUDA_MANY) * sizeof(float)),
                              .plans = rig->pass.plans,
                              .rope = rig->pass.rope};
     cuda_settle(&f, &rig->pass, 0, NULL);
     gpu_check();
     test_free(owner);
+    test_free(zeros);
     test_free(mass);
 }
 
@@ -188,7 +191,8 @@ static void replay_policy(const char *spelling, int32_t n_prompt) {
                                .group = 2,
                                .head_size = HEAD,
                                .cache_head = HEAD};
-    struct trace trace = trace_make(n_prompt);
+    int32_t capacity = plan_capacity(&plan, n_prompt, TOTAL);
+    struct trace trace = trace_make(n_prompt, plan_first_observed(&plan, n_prompt, capacity));
     struct rig rig;
     rig_open(&rig, shape, 1, ROOM, &plan, false);
     rig.rows[0] = rig_row(&rig, 0, n_prompt, TOTAL, gpu_random());
@@ -240,6 +244,12 @@ static void test_cuda_rules_replay_odd_budgets(void **state) {
         "oracle:budget=1",
         "oracle:budget=300",
         "random:budget=97,unit=token",
+        "tova:budget=1",
+        "tova:budget=301",
+        "snapkv:budget=300,every=33,window=32,pool=9",
+        "snapkv:budget=9,every=1,window=1,pool=1",
+        "rkv:budget=250,every=100,lambda=0.9",
+        "rkv:budget=17,every=5,window=4,pin_prompt=1",
         "fifo:budget=35,unit=token",
     };
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {

@@ -37,7 +37,7 @@ static void feed_twin(const struct rig *rig, struct host_head *t, int row, int32
     step.needs = plan_page_needs(&rig->plans[row]);
     for (int32_t i = 0; i < n; i++) {
         step.now = i;
-        rules_make_room(&step);
+        rules_make_room(&step, NULL);
         head_append(step.pool, step.head, step.needs, i, 0.25f * (float)gpu_random_below(8), zero,
                     zero);
     }
@@ -162,17 +162,24 @@ static void test_cuda_rules_select_tokens(void **state) {
 
 /* --- observe ---------------------------------------------------------------------------------- */
 
+/* What observe makes of columns that are sums: as they are, one more, or of this signal alone. */
 static void check_tokens(const struct rig *rig, const struct host_head *t, int kv,
                          const struct masses *m) {
     const int32_t *table = rig_table(rig, 0, 0, kv);
+    const struct plan *plan = rig->plans;
+    int left = rig->rows[0].capacity - t->head.n_live;
+    bool fresh = plan->window && left == plan->window - 1;
+    double times = !plan->window || left < plan->window;
     for (int i = 0; i < t->head.n_pages * PAGE; i++) {
         if (!(t->head.live[i / PAGE] >> i % PAGE & 1))
             continue;
         double before = (double)t->pool.slot_column[t->head.table[i / PAGE] * PAGE + i % PAGE];
+        before = fresh ? 0 : before;
         double got = (double)rig->slot_column[table[i / PAGE] * PAGE + i % PAGE];
-        if (!(fabs(got - before - m->mass[i]) <= 2e-6 * (1 + before)))
-            fail_msg("column of place %d went from %.9g to %.9g, expected %.9g more", i, before,
-                     got, m->mass[i]);
+        if (!(fabs(got - before - times * m->mass[i]) <= 2e-6 * (1 + before)))
+            fail_msg("%s, %d to come: column of place %d went from %.9g to %.9g, expected %.9g "
+                     "more",
+                     plan->name, left, i, before, got, times * m->mass[i]);
     }
 }
 
@@ -232,6 +239,16 @@ static void observe(const char *spelling, const char *victims, int group, int32_
     }
     rig_close(&rig);
     test_free(m);
+}
+
+/* In a window of 5 before token 120 is too many. */
+static void test_cuda_rules_observe_windows(void **state) {
+    (void)state;
+    gpu_or_skip();
+    for (int32_t n = 113; n <= 120; n++)
+        observe("snapkv:budget=100,every=20,window=5", NULL, 3, n);
+    for (int32_t n = 148; n <= 150; n++)
+        observe("tova:budget=150", NULL, 4, n);
 }
 
 static void test_cuda_rules_observe_mass(void **state) {
@@ -373,6 +390,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_cuda_rules_select_tokens, gpu_teardown),
         cmocka_unit_test_teardown(test_cuda_rules_observe_mass, gpu_teardown),
+        cmocka_unit_test_teardown(test_cuda_rules_observe_windows, gpu_teardown),
         cmocka_unit_test_teardown(test_cuda_rules_select_among_many_pages, gpu_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,7 +101,8 @@ static void cpu_head(struct bench *b, int row, int layer, int kv, float *q) {
     memcpy(k, vector_of(b, row, c->n_heads + kv), (size_t)c->head_size * sizeof *k);
     if (!by_rank)
         rotate(b, k, step.now);
-    rules_make_room(&step);
+    struct rules_scratch *scratch = &b->scratch[head_at(row, layer, kv)];
+    rules_make_room(&step, scratch);
     head_append(step.pool, step.head, step.needs, step.now, 0, k,
                 vector_of(b, row, c->n_heads + KV + kv));
     for (int g = 0; g < c->group; g++) {
@@ -109,8 +110,9 @@ static void cpu_head(struct bench *b, int row, int layer, int kv, float *q) {
                (size_t)c->head_size * sizeof *q);
         rotate(b, q + g * c->head_size, by_rank ? step.head->n_live - 1 : step.now);
     }
-    rules_attend(&step, &b->scratch[head_at(row, layer, kv)], q, b->rig.pass.scale, INT32_MAX,
-                 b->rig.rope, out);
+    rules_attend(&step, scratch, q, b->rig.pass.scale, INT32_MAX, b->rig.rope, out);
+    for (int i = 0; step.plan->window && i < t->pool.n_pages * PAGE; i++)
+        t->pool.slot_column[i] = 0; /* what follows from mass is not prepare's */
 }
 
 /* --- what a layer's prepare leaves behind besides the cache ---------------------------------- */
@@ -228,6 +230,17 @@ static void test_cuda_rules_prepare_decides_as_the_cpu(void **state) {
         run(policies, shapes[i][0], shapes[i][1], shapes[i][2], true, 220);
 }
 
+/* Many tokens at once, by their keys alone: columns stay 0. */
+static void test_cuda_rules_prepare_compares_keys_as_the_cpu(void **state) {
+    (void)state;
+    gpu_or_skip();
+    static const char *const policies[ROWS] = {
+        "rkv:budget=40,every=24", "rkv:budget=150,every=70,lambda=0", "snapkv:budget=20,every=9",
+        "rkv:budget=33,every=8,window=1,pool=1", "full"};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        run(policies, shapes[i][0], shapes[i][1], shapes[i][2], false, 260);
+}
+
 static void test_cuda_rules_prepare_stores_as_the_cpu(void **state) {
     (void)state;
     gpu_or_skip();
@@ -314,6 +327,7 @@ static void test_cuda_rules_prepare_norms_heads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_cuda_rules_prepare_decides_as_the_cpu, gpu_teardown),
+        cmocka_unit_test_teardown(test_cuda_rules_prepare_compares_keys_as_the_cpu, gpu_teardown),
         cmocka_unit_test_teardown(test_cuda_rules_prepare_stores_as_the_cpu, gpu_teardown),
         cmocka_unit_test_teardown(test_cuda_rules_prepare_norms_heads, gpu_teardown),
     };

@@ -25,7 +25,8 @@ static struct workspace workspace_make(const struct rig *rig) {
     struct workspace w = {.pages = 0};
     for (int i = 0; i < ROWS; i++) { /* the pack is in another order than the batch */
         int row = (i + 2) % ROWS;
-        w.prompts[i] = (struct cuda_prompt){row, w.pages * PAGE, rig->rows[row].n_prompt, row};
+        w.prompts[i] = (struct cuda_prompt){
+            .row = row, .first = w.pages * PAGE, .n = rig->rows[row].n_prompt, .plan = row};
         for (int j = 0; j < pages_of(rig->rows[row].n_prompt); j++)
             w.owner[w.pages++] = i;
     }
@@ -66,6 +67,7 @@ static void check_settled(const struct rig *rig, struct workspace *w, int i, int
                           const struct cpu_kernels *kernels, int layer) {
     int row = w->prompts[i].row, size = rig->shape.head_size;
     struct host_head prompt, t;
+    struct rules_scratch scratch;
     char what[300];
     host_head_open(&prompt, kernels, size, ROOM);
     host_head_open(&t, kernels, size, ROOM);
@@ -79,7 +81,9 @@ static void check_settled(const struct rig *rig, struct workspace *w, int i, int
                     token_of(rig, w, w->v, kv, i, p));
     }
     step.now = w->prompts[i].n - 1;
-    rules_shrink(&step);
+    rules_scratch_init(&scratch, TOTAL, rig->shape.group, prompt.pool.page_bytes, 1);
+    rules_shrink(&step, &scratch);
+    rules_scratch_free(&scratch);
     host_head_settle(rig, &step, &t);
     snprintf(what, sizeof what, "%s, head size %d, prompt of %d, layer %d, head %d",
              step.plan->name, size, w->prompts[i].n, layer, kv);
@@ -121,6 +125,7 @@ static void settle(const char *const policies[ROWS], int head_size, int cache_he
                                  gpu_copy_in(kv, KV * pages * 32 * (size_t)cache_head * sizeof *kv),
                              .mass = gpu_copy_in(w.mass, KV * pages * PAGE * sizeof *w.mass),
                              .any_mass = 1,
+                             .many = gpu_alloc(KV * CUDA_MANY * pages * PAGE * sizeof(float)),
                              .plans = rig.pass.plans,
                              .rope = rig.pass.rope};
     for (int layer = 0; layer < LAYERS; layer++)
@@ -148,11 +153,15 @@ static void test_cuda_rules_settle_as_on_the_cpu(void **state) {
     static const char *const third[ROWS] = {
         "random:budget=48,pin_prompt=0", "fifo:budget=64,unit=token", "h2o:budget=7,pin_prompt=0",
         "fifo:budget=96,pin_prompt=0", "h2o:budget=600"};
+    static const char *const fourth[ROWS] = {
+        "snapkv:budget=40,every=16", "rkv:budget=48,every=32,lambda=0.3", "tova:budget=33",
+        "rkv:budget=64,every=8,lambda=0", "snapkv:budget=20,every=20,pool=3,pin_prompt=1"};
     static const int sizes[][2] = {{32, 32}, {20, 32}, {64, 64}, {80, 128}, {128, 128}, {256, 256}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         settle(first, sizes[i][0], sizes[i][1]);
         settle(second, sizes[i][0], sizes[i][1]);
         settle(third, sizes[i][0], sizes[i][1]);
+        settle(fourth, sizes[i][0], sizes[i][1]);
     }
 }
 

@@ -65,6 +65,10 @@ static void test_policies_report_bad_spellings(void **state) {
         {"raas:budget=64,r=2", "r"},
         {"raas:budget=64,alpha=-0.5", "alpha"},
         {"streaming:budget=4", "budget"},
+        {"snapkv:budget=8", "more than the 8 tokens"},
+        {"snapkv:budget=64,every=7", "window=8, expected at most every=7"},
+        {"rkv:budget=64,pool=4", "odd"},
+        {"rkv:budget=64,lambda=1.5", "lambda"},
         {"full:budget=64", "budget"},
         {"", "unknown policy"},
     };
@@ -94,6 +98,21 @@ static void test_policies_budget_match_gives_the_pinned_capacity(void **state) {
     }
 }
 
+/* L tokens are kept; those that go together wait beside them, whatever L grows to. */
+static void test_policies_capacity_has_room_for_those_that_wait(void **state) {
+    (void)state;
+    struct plan snapkv = tiny_plan("snapkv:budget=64,every=20"),
+                pinned = tiny_plan("rkv:budget=64,every=20,pin_prompt=1"),
+                match = tiny_plan("snapkv:budget=match,every=20"),
+                raas = tiny_plan("raas:budget=64");
+    for (int n = 1; n < 200; n += 7) {
+        assert_int_equal(plan_capacity(&snapkv, n, 1000), 84);
+        assert_int_equal(plan_effective_budget(&snapkv, n), 84);
+        assert_int_equal(plan_capacity(&pinned, n, 1000), plan_capacity(&raas, n, 1000) + 20);
+        assert_int_equal(plan_capacity(&match, n, 1000), (pages_of(n) + 2) * PAGE + 20);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_policies_keep_their_capacity_and_pins),
@@ -101,6 +120,7 @@ int main(void) {
         cmocka_unit_test(test_policies_do_not_depend_on_neighbours_or_threads),
         cmocka_unit_test(test_policies_report_bad_spellings),
         cmocka_unit_test(test_policies_budget_match_gives_the_pinned_capacity),
+        cmocka_unit_test(test_policies_capacity_has_room_for_those_that_wait),
     };
     return cmocka_run_group_tests(tests, list_spellings, NULL);
 }

@@ -19,6 +19,7 @@ static struct candidate draw(struct rng *r) {
         .signal = (float)(rng_real(r) - 0.5),
         .uniform = (float)rng_real(r),
         .marked = (int32_t)rng_below(r, 2),
+        .weight = (float)rng_real(r),
     };
 }
 

@@ -14,7 +14,9 @@
 #include "base/npy.h"
 #include "tests/golden.h"
 
-#define FOLDER "tests/golden/policies/"
+/* Where the case's index, ids and logits lie: of the executable definition of the policies, or of
+ * the one of those that observe a window of queries. */
+static const char *folder;
 static const float tolerance = 3e-4f;
 static const double clear_gap = 1e-5; /* below it fp32 may decide otherwise than float64 */
 
@@ -28,7 +30,7 @@ static struct npy read_npy(const char *name, const char *type) {
     struct err e = {0};
     struct npy npy;
     char path[120];
-    snprintf(path, sizeof path, FOLDER "%s", name);
+    snprintf(path, sizeof path, "tests/golden/%s/%s", folder, name);
     if (!npy_read(path, &npy, &e))
         fail_msg("%s", e.text);
     assert_string_equal(npy.type, type);
@@ -59,8 +61,11 @@ static float compare(const struct line *line, const float *got, int n, int vocab
 }
 
 /* Runs the lines of one policy; returns how many there were. */
-static int run_policy(const char *policy) {
-    FILE *index = fopen(FOLDER "index.txt", "r");
+static int run_policy(const char *from, const char *policy) {
+    char name_of_index[64];
+    folder = from;
+    snprintf(name_of_index, sizeof name_of_index, "tests/golden/%s/index.txt", folder);
+    FILE *index = fopen(name_of_index, "r");
     assert_non_null(index);
     struct line line;
     int n_lines = 0, n_wrong = 0;
@@ -105,32 +110,47 @@ static int run_policy(const char *policy) {
 
 static void test_policy_reference_streaming(void **state) {
     (void)state;
-    assert_true(run_policy("streaming") >= 10);
+    assert_true(run_policy("policies", "streaming") >= 10);
 }
 
 static void test_policy_reference_h2o(void **state) {
     (void)state;
-    assert_true(run_policy("h2o") >= 10);
+    assert_true(run_policy("policies", "h2o") >= 10);
 }
 
 static void test_policy_reference_quest(void **state) {
     (void)state;
-    assert_true(run_policy("quest") >= 10);
+    assert_true(run_policy("policies", "quest") >= 10);
 }
 
 static void test_policy_reference_raas(void **state) {
     (void)state;
-    assert_true(run_policy("raas") >= 30);
+    assert_true(run_policy("policies", "raas") >= 30);
 }
 
 static void test_policy_reference_fifo(void **state) {
     (void)state;
-    assert_true(run_policy("fifo") >= 10);
+    assert_true(run_policy("policies", "fifo") >= 10);
 }
 
 static void test_policy_reference_oracle(void **state) {
     (void)state;
-    assert_true(run_policy("oracle") >= 10);
+    assert_true(run_policy("policies", "oracle") >= 10);
+}
+
+static void test_policy_reference_tova(void **state) {
+    (void)state;
+    assert_true(run_policy("windowed", "tova") >= 9);
+}
+
+static void test_policy_reference_snapkv(void **state) {
+    (void)state;
+    assert_true(run_policy("windowed", "snapkv") >= 18);
+}
+
+static void test_policy_reference_rkv(void **state) {
+    (void)state;
+    assert_true(run_policy("windowed", "rkv") >= 27);
 }
 
 int main(void) {
@@ -141,6 +161,9 @@ int main(void) {
         cmocka_unit_test(test_policy_reference_raas),
         cmocka_unit_test(test_policy_reference_fifo),
         cmocka_unit_test(test_policy_reference_oracle),
+        cmocka_unit_test(test_policy_reference_tova),
+        cmocka_unit_test(test_policy_reference_snapkv),
+        cmocka_unit_test(test_policy_reference_rkv),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static __device__ __forceinline__ void add_queries(const cuda_prefill &p, const 
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             const int query = b.position + t * 8 + lane % 4 * 2 + j;
-            sees[j] = query < b.prompt.n ? query : -1;
+            sees[j] = query < b.prompt.n && query >= b.prompt.observed ? query : -1;
             lse[j] = all_lse[(size_t)(t * 8 + j) * shape.n_heads + head] * LOG2_E;
         }
 #pragma unroll
@@ -63,10 +63,11 @@ __global__ void __launch_bounds__(WARPS * 32, DT <= 8 ? 3 : 2)
     const pack_block own = block_of(p, block);
     const int end =
         min((from + n) / PAGE, own.prompt.first / PAGE + (own.prompt.n + PAGE - 1) / PAGE);
-    const int begin = max(from / PAGE, block); /* of the queries */
+    int begin = max(from / PAGE, block); /* of the queries */
     if (!p.plans[own.prompt.plan].observe_prompt || own.position / PAGE % KP || begin >= end)
         return;
     const int pages = min((int)KP, end - block);
+    begin = max(begin, (own.prompt.first + own.prompt.observed) / PAGE); /* of those observed */
     uint4 k[KP][DT];
 #pragma unroll
     for (int u = 0; u < KP; u++)

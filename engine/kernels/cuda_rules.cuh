@@ -7,8 +7,6 @@
 #include "engine/kernels/cuda_rules_block.cuh"
 #include "policies_device.h"
 
-enum { ALL_SLOTS = (1 << PAGE) - 1 };
-
 /* One KV head of a row in a pass. It lies in shared memory: registers are for what streams. */
 struct rules_head {
     cuda_cache cache;
@@ -17,7 +15,9 @@ struct rules_head {
     int32_t row, layer, kv, n_prompt, capacity, budget;
     int32_t now; /* position of the token under way */
     int32_t n_live, n_pages;
-    bool evicts, opens; /* the token under way needs an eviction, a new page */
+    float mean;           /* what keep sees of a column */
+    bool evicts, opens;   /* the token under way needs an eviction, a new page */
+    bool observed, fresh; /* its query is observed, columns begin at 0 with it */
     uint64_t key;
 };
 
@@ -29,6 +29,10 @@ static __device__ __forceinline__ cuda_row fresh_row(const cuda_row *from) {
         words[i] = __ldcg((const uint2 *)from + i);
     memcpy(&r, words, sizeof r);
     return r;
+}
+
+static __device__ float mean_of(const cuda_plan *plan, const cuda_shape &shape) {
+    return plan->window ? 1 / (float)(plan->window * shape.group) : 1;
 }
 
 /* Fills *h; ends in a barrier. Like all up to an append it may run while kernels before still do:
@@ -44,14 +48,17 @@ static __device__ __forceinline__ cuda_row fresh_row(const cuda_row *from) {
         h->n_prompt = r.n_prompt, h->capacity = r.capacity, h->budget = r.budget;
         h->now = r.position;
         h->n_live = r.n_live, h->n_pages = r.n_pages;
-        h->evicts = r.evict;
+        int32_t first;
+        h->mean = mean_of(plan, p.shape);
+        h->observed = row_observes(&r, plan, &first), h->fresh = first;
+        h->evicts = r.evict > 0;
         h->opens = r.evict ? plan->evict == UNIT_PAGE : r.n_live - 1 == (r.n_pages - 1) * PAGE;
         h->key = r.key;
     }
     __syncthreads();
 }
 
-/* --- evict ---------------------------------------------------------------------------------- */
+/* --- what may go, and who deserves to stay --------------------------------------------------- */
 
 static __device__ float rules_draw(const rules_head &h, int32_t position) {
     uint64_t place = (uint64_t)h.layer << 32 | (uint64_t)h.kv;
@@ -59,8 +66,11 @@ static __device__ float rules_draw(const rules_head &h, int32_t position) {
     return rng_uniform(rng_key(key, (uint64_t)position << 32 | (uint64_t)(uint32_t)h.now));
 }
 
-static __device__ float rules_keep(const rules_head &h, int32_t position, float column) {
-    candidate c = {position, h.now, column};
+/* signal: of the plan's keep_by. */
+static __device__ float rules_keep(const rules_head &h, int32_t position, float column,
+                                   float signal) {
+    candidate c = {position, h.now, column * h.mean, signal};
+    c.weight = h.plan->weight;
     if (h.plan->draws)
         c.uniform = rules_draw(h, position);
     return policy_keep(h.plan->policy, c);
@@ -76,96 +86,6 @@ static __device__ int32_t first_recent(const rules_head &h) {
 /* Positions before this one are pinned. */
 static __device__ int32_t first_loose(const rules_head &h) {
     return max(h.plan->pin_prompt ? h.n_prompt : 0, h.plan->sinks);
-}
-
-/* True in the thread that holds the least rank of all; a block without any cannot go on. */
-static __device__ bool rules_least(rules_block &b, uint64_t rank) {
-    uint64_t least = rank;
-    for (int i = 16; i; i /= 2) {
-        uint64_t other = __shfl_xor_sync(~0u, least, i);
-        least = other < least ? other : least;
-    }
-    if (threadIdx.x % 32 == 0)
-        b.shared->least[threadIdx.x / 32] = least;
-    __syncthreads();
-    for (int i = 0; i < RULES_WARPS; i++)
-        least = b.shared->least[i] < least ? b.shared->least[i] : least;
-    if (least == ~0ull)
-        __trap();
-    return rank == least;
-}
-
-static __device__ uint64_t victim_rank(const rules_head &h, int32_t position, float column) {
-    uint32_t score = order_key(rules_keep(h, position, column));
-    return (uint64_t)score << 32 | (uint32_t)position;
-}
-
-static __device__ void evict_token(const rules_head &h, rules_block &b) {
-    const cuda_cache &c = h.cache;
-    int32_t loose = first_loose(h), recent = first_recent(h);
-    uint64_t best = ~0ull;
-    int victim = 0;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < h.n_pages * PAGE; i += RULES_THREADS) {
-        int32_t page = __ldcg(h.table + i / PAGE), at = page * PAGE + i % PAGE;
-        int32_t position = __ldcg(c.position + at);
-        float column = h.plan->slot_columns ? __ldcg(c.slot_column + at) : 0;
-        bool live = __ldcg(c.live + page) >> i % PAGE & 1;
-        if (!live || position < loose || position >= recent)
-            continue;
-        uint64_t rank = victim_rank(h, position, column);
-        if (rank < best)
-            best = rank, victim = i;
-    }
-    if (rules_least(b, best)) {
-        uint32_t *live = c.live + __ldcg(h.table + victim / PAGE);
-        *live = __ldcg(live) & ~(1u << victim % PAGE);
-    }
-    __syncthreads();
-}
-
-/* The table closes up; the freed page comes behind the others, as the one that is opened next. */
-static __device__ void move_to_end(const rules_head &h, int victim) {
-    int32_t freed = __ldcg(h.table + victim);
-    for (int from = victim; from < h.n_pages; from += RULES_THREADS) {
-        int i = from + (int)threadIdx.x;
-        int32_t page = i < h.n_pages - 1 ? __ldcg(h.table + i + 1) : freed;
-        __syncthreads();
-        if (i < h.n_pages)
-            h.table[i] = page;
-    }
-    if (threadIdx.x == 0)
-        h.cache.live[freed] = 0;
-    __syncthreads();
-}
-
-static __device__ void evict_page(const rules_head &h, rules_block &b) {
-    const cuda_cache &c = h.cache;
-    int32_t loose = first_loose(h), recent = first_recent(h);
-    uint64_t best = ~0ull;
-    int victim = 0;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < h.n_pages; i += RULES_THREADS) {
-        int32_t page = __ldcg(h.table + i), start = __ldcg(c.position + page * PAGE);
-        if (start < loose || start + PAGE - 1 >= recent)
-            continue;
-        float column = h.plan->page_column ? __ldcg(c.page_column + page) : 0;
-        uint64_t rank = victim_rank(h, start, column);
-        if (rank < best)
-            best = rank, victim = i;
-    }
-    if (rules_least(b, best))
-        b.shared->at = victim;
-    __syncthreads();
-    move_to_end(h, b.shared->at);
-}
-
-/* Before the append, where the row evicts. Ends in a barrier. */
-[[maybe_unused]] static __device__ void rules_evict(const rules_head &h, rules_block &b) {
-    if (h.plan->evict == UNIT_TOKEN)
-        evict_token(h, b);
-    else
-        evict_page(h, b);
 }
 
 /* --- append --------------------------------------------------------------------------------- */
@@ -272,7 +192,7 @@ static __device__ bool is_marked(const rules_head &h, const rules_cut &cut, floa
 
 static __device__ void observe_unit(const rules_head &h, int32_t position, float signal,
                                     bool marked, float *column) {
-    candidate c = {position, h.now, *column, signal, 0, marked};
+    candidate c = {position, h.now, h.fresh ? 0 : *column, signal, 0, marked, h.plan->weight};
     *column = policy_observe(h.plan->policy, c);
 }
 

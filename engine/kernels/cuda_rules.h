@@ -15,12 +15,13 @@ CUDA_FN void rules_feed_row(struct cuda_row *r, const struct cuda_plan *plan) {
     int32_t position = r->position + 1, live = r->n_live, pages = r->n_pages;
     int by_token = plan->evict == UNIT_TOKEN && live >= r->capacity;
     int by_page = plan->evict == UNIT_PAGE && position % PAGE == 0 && pages >= r->capacity / PAGE;
-    live -= by_token ? 1 : by_page ? PAGE : 0;
+    int units = by_token && plan->every ? plan->every : by_token || by_page;
+    live -= by_page ? PAGE : units;
     pages -= by_page;
     pages += live == pages * PAGE;
     r->position = position;
-    r->evict = by_token || by_page;
-    r->evictions += by_token || by_page;
+    r->evict = units;
+    r->evictions += units;
     r->n_live = live + 1;
     r->n_pages = pages;
 }

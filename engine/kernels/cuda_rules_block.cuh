@@ -4,6 +4,7 @@
 #include "engine/kernels/cuda_common.cuh"
 
 enum { RULES_THREADS = 256, RULES_WARPS = RULES_THREADS / 32, RULES_FEW = 128 };
+enum { ALL_SLOTS = (1 << PAGE) - 1 };
 
 struct rules_cut { /* the best k units: key above, or equal and not younger than position */
     uint32_t key;
@@ -46,6 +47,26 @@ static __device__ __forceinline__ int rules_sum(rules_block &b, int value) {
     for (int i = 0; i < RULES_WARPS; i++)
         sum += sums[i];
     return sum;
+}
+
+/* The largest of all threads' numbers; their sum, in a fixed order. */
+template <class Merge>
+static __device__ float rules_merge(rules_block &b, float warps, Merge merge) {
+    int32_t *all = b.shared->sums[b.turn];
+    b.turn ^= 1;
+    if (threadIdx.x % 32 == 0)
+        all[threadIdx.x / 32] = __float_as_int(warps);
+    __syncthreads();
+    float x = __int_as_float(all[0]);
+    for (int i = 1; i < RULES_WARPS; i++)
+        x = merge(x, __int_as_float(all[i]));
+    return x;
+}
+[[maybe_unused]] static __device__ float rules_most(rules_block &b, float x) {
+    return rules_merge(b, warp_max(x), [](float x, float y) { return fmaxf(x, y); });
+}
+[[maybe_unused]] static __device__ float rules_add(rules_block &b, float x) {
+    return rules_merge(b, warp_sum(x), [](float x, float y) { return x + y; });
 }
 
 /* *total and the sum over the threads before this one; adds the sum over all to *total. */

@@ -117,7 +117,9 @@ static __global__ void __launch_bounds__(RULES_THREADS)
     if (!p.rows[row].active)
         return;
     const cuda_plan *plan = p.plans + p.rows[row].plan;
-    if (!plan->has_observe || !signal_is_mass(plan->observe) || plan->evict == UNIT_NONE)
+    int32_t first;
+    if (!row_observes(p.rows + row, plan, &first) || !signal_is_mass(plan->observe) ||
+        plan->evict == UNIT_NONE)
         return;
     rules_head_of(p, row, layer, kv, &h);
     rules_block b = {&shared, 0};

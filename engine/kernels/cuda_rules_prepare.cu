@@ -1,6 +1,7 @@
 /* What happens to one KV head between its q, k, v and attention: head norms, rotation, eviction,
  * append, and what follows from bounds. Twin of decode_head_task in cpu.c. */
 #include "engine/kernels/cuda_rules_bounds.cuh"
+#include "engine/kernels/cuda_rules_evict.cuh"
 #include "engine/kernels/cuda_vectors.cuh"
 
 static_assert((int)VECTOR_THREADS == (int)RULES_THREADS);
@@ -53,35 +54,16 @@ static __device__ void append(const rules_head &h, const rules_place &at, const 
         rules_take_place(h, at);
 }
 
-/* How many live tokens are older, by index into the table and slot; 0 in dead slots. Positions are
- * marked in a bit field. seen, before: [now / 32 + 1] in shared memory. */
+/* How many live tokens are older, by index into the table and slot; 0 in dead slots. seen, before:
+ * [now / 32 + 1] in shared memory. */
 static __device__ void store_ranks(const rules_head &h, rules_block &b, uint32_t *seen,
                                    int32_t *before, int32_t *rank) {
     const cuda_cache &c = h.cache;
-    const int words = h.now / 32 + 1, slots = h.n_pages * PAGE;
-    int n = 0;
-    for (int i = threadIdx.x; i < words; i += RULES_THREADS)
-        seen[i] = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < slots; i += RULES_THREADS) {
-        const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
-        if (c.live[page] >> i % PAGE & 1)
-            atomicOr(seen + position / 32, 1u << (position & 31));
-    }
-    __syncthreads();
-    for (int from = 0; from < words; from += RULES_THREADS) {
-        const int i = from + (int)threadIdx.x;
-        const int place = rules_sum_before(b, i < words ? __popc(seen[i]) : 0, &n);
-        if (i < words)
-            before[i] = place;
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < slots; i += RULES_THREADS) {
+    mark_positions(h, b, seen, before);
+    for (int i = threadIdx.x; i < h.n_pages * PAGE; i += RULES_THREADS) {
         const int32_t page = h.table[i / PAGE], position = c.position[page * PAGE + i % PAGE];
         const bool live = c.live[page] >> i % PAGE & 1;
-        const int word = live ? position / 32 : 0;
-        const uint32_t older = seen[word] & ((1u << (position & 31)) - 1);
-        rank[i] = live ? before[word] + __popc(older) : 0;
+        rank[i] = live ? rank_of(seen, before, position) : 0;
     }
 }
 
@@ -137,7 +119,9 @@ __global__ void __launch_bounds__(RULES_THREADS, GT == 1 ? 3 : 2)
     const prepared<CH> x = prepared_at<CH, GT>(memory, p.shape.group, p.cache.room);
     rules_block b = {&shared, 0};
     if (h.evicts)
-        rules_evict(h, b);
+        rules_evict(h, b,
+                    {(uint32_t *)x.pages, (int32_t *)x.signal,
+                     p.many + head_number(p, h) * CUDA_MANY * p.cache.room * PAGE, NULL});
     const rules_place at = rules_find_place(h);
     /* the query of keys that are kept by rank stands behind all of them */
     const bool by_rank = h.plan->keys == KEYS_RANK;

@@ -1,5 +1,5 @@
 /* Tests: the decisions of a row, step by step, from recorded signals. */
-#include "engine/kernels/cuda_rules.cuh"
+#include "engine/kernels/cuda_rules_evict.cuh"
 #include "engine/kernels/cuda_rules.h"
 
 /* What attention would see. */
@@ -67,8 +67,9 @@ static __device__ void replay_output(const rules_replay &r, const rules_head &h,
     }
 }
 
+/* words: shared [2][room]. */
 static __device__ void replay_step(const rules_replay &r, rules_shared &shared, rules_head &h,
-                                   int step) {
+                                   uint32_t *words, int step) {
     const cuda_pass &p = r.pass;
     const float *trace = r.signal + (size_t)step * r.stride;
     rules_block b = {&shared, 0};
@@ -77,14 +78,14 @@ static __device__ void replay_step(const rules_replay &r, rules_shared &shared, 
     __syncthreads();
     rules_head_of(p, 0, 0, 0, &h);
     if (h.evicts)
-        rules_evict(h, b);
+        rules_evict(h, b, {words, (int32_t *)words + p.cache.room, p.many, trace});
     const rules_place at = rules_find_place(h);
     __syncthreads();
     if (threadIdx.x == 0)
         rules_take_place(h, at);
     __syncthreads();
     const replay_view v = replay_select(r, h, b, trace);
-    if (h.plan->has_observe && h.plan->evict != UNIT_NONE) {
+    if (h.observed && h.plan->evict != UNIT_NONE) {
         replay_signals(h, v, h.plan->evict, trace, p.score);
         if (h.plan->evict == UNIT_PAGE)
             rules_observe_pages(h, b, p.score);
@@ -98,14 +99,15 @@ static __device__ void replay_step(const rules_replay &r, rules_shared &shared, 
 
 static __global__ void __launch_bounds__(RULES_THREADS)
     k_replay(const __grid_constant__ rules_replay r) {
+    extern __shared__ uint32_t words[];
     __shared__ rules_shared shared;
     __shared__ rules_head h;
     pdl_launch();
     pdl_wait();
     for (int step = 0; step < r.steps; step++)
-        replay_step(r, shared, h, step);
+        replay_step(r, shared, h, words, step);
 }
 
 void cuda_rules_replay(const rules_replay *r, cudaStream_t stream) {
-    launch(k_replay, dim3(1), dim3(RULES_THREADS), 0, stream, *r);
+    launch(k_replay, dim3(1), dim3(RULES_THREADS), (size_t)r->pass.cache.room * 8, stream, *r);
 }

@@ -1,20 +1,21 @@
 /* After a layer of a prefill: what a plan leaves of each prompt goes from the workspace to the
  * row's own pages, oldest first. Twin of settle_head_task in cpu.c. Scores do not change while a
  * prompt is cut, so evicting one unit after the other is taking the worst of them at once. */
-#include "engine/kernels/cuda_rules.cuh"
+#include "engine/kernels/cuda_rules_evict.cuh"
 
 /* A prompt that is settled, as one KV head sees it. */
 struct settling {
     const cuda_prefill *f;
-    rules_head h;       /* of the row's own pages; n_pages: that it will hold */
-    const uint16_t *kv; /* the prompt's pages in the workspace */
-    const float *mass;  /* of its tokens, or NULL */
-    int32_t n, dropped; /* tokens of the prompt; units that go */
+    rules_head h;           /* of the row's own pages; n_pages: that it will hold */
+    const uint16_t *kv;     /* the prompt's pages in the workspace */
+    const float *mass;      /* of its tokens, or NULL */
+    likeness_scratch alike; /* of its tokens, where the plan compares keys */
+    int32_t n, dropped;     /* tokens of the prompt; units that go */
 };
 
 /* Units over capacity: tokens or pages. */
 static __device__ int32_t units_over(const cuda_row &r, const cuda_plan *plan, int32_t n) {
-    int32_t over = plan->evict == UNIT_TOKEN  ? n - r.capacity
+    int32_t over = plan->evict == UNIT_TOKEN  ? n - (r.capacity - plan->every)
                    : plan->evict == UNIT_PAGE ? pages_of(n) - r.capacity / PAGE
                                               : 0;
     return max(over, 0);
@@ -32,11 +33,15 @@ static __device__ void fill_settling(const cuda_prefill &f, const cuda_pass &p, 
     s->dropped = units_over(r, plan, from.n);
     s->kv = f.kv + page * page_elements(f.shape.cache_head);
     s->mass = observed ? f.mass + page * PAGE : NULL;
+    const size_t stride = (size_t)f.pages * PAGE;
+    float *many = f.many + kv * CUDA_MANY * stride + from.first;
+    s->alike = {many, many + stride, (int32_t *)many + 2 * stride, many + 3 * stride};
     rules_head &h = s->h;
     h.cache = p.cache, h.plan = plan;
     h.table = table_of(p.cache, p.shape, from.row, layer, kv);
     h.row = from.row, h.layer = layer, h.kv = kv;
     h.n_prompt = from.n, h.capacity = r.capacity, h.key = r.key;
+    h.mean = mean_of(plan, f.shape);
     h.now = from.n - 1;
     h.n_live = from.n - s->dropped * (plan->evict == UNIT_PAGE ? PAGE : 1);
     h.n_pages = pages_of(h.n_live);
@@ -48,6 +53,7 @@ static __device__ float prompt_column(const settling &s, int32_t position) {
     if (!s.mass)
         return 0;
     candidate c = {position, s.h.now, 0, s.mass[position]};
+    c.weight = s.h.plan->weight;
     return policy_observe(s.h.plan->policy, c);
 }
 
@@ -175,6 +181,15 @@ static __device__ void settle_page(const settling &s, int index, int32_t token, 
 
 /* --- cutting a head to capacity, by one block ------------------------------------------------ */
 
+/* The largest of the columns around a token. */
+static __device__ float pooled_column(const settling &s, int32_t position) {
+    const int32_t half = s.h.plan->pool / 2, last = min(s.n, first_recent(s.h)) - 1;
+    float most = prompt_column(s, position);
+    for (int32_t i = max(position - half, 0); i <= min(position + half, last); i++)
+        most = fmaxf(most, prompt_column(s, i));
+    return most;
+}
+
 /* The more a token deserves to go, the larger; 0 if it must stay. Of a page: of its first token. */
 static __device__ uint32_t drop_key(const settling &s, int32_t position) {
     const bool by_page = s.h.plan->evict == UNIT_PAGE;
@@ -182,8 +197,9 @@ static __device__ uint32_t drop_key(const settling &s, int32_t position) {
     const bool newest = by_page && position + PAGE >= s.n;
     if (position < first_loose(s.h) || last >= first_recent(s.h) || newest)
         return 0;
-    const float column = by_page ? 0 : prompt_column(s, position);
-    return max(~order_key(rules_keep(s.h, position, column)), 1u);
+    const float column = by_page ? 0 : pooled_column(s, position);
+    const float alike = s.h.plan->keep_by ? s.alike.likeness[position] : 0;
+    return max(~order_key(rules_keep(s.h, position, column, alike)), 1u);
 }
 
 struct settle_shared {
@@ -230,6 +246,9 @@ static __device__ void cut_head(settle_shared &x, uint32_t *keys) {
     const bool by_page = s.h.plan->evict == UNIT_PAGE;
     const int n = by_page ? pages_of(s.n) : s.n;
     rules_block b = {&x.rules, 0};
+    if (s.h.plan->keep_by)
+        rules_likeness({s.kv, s.n, pages_of(s.n), s.f->shape.cache_head, NULL, NULL, NULL}, b,
+                       s.alike);
     auto drop = [&s, by_page](int i) { return drop_key(s, by_page ? i * PAGE : i); };
     auto age = [](int i) { return i; };
     if (!keys) {

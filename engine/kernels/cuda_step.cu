@@ -126,16 +126,18 @@ static __device__ cuda_work work_of(const cuda_pass &p, int row, int32_t chunk) 
     const bool by_page = plan.select == UNIT_PAGE && r.n_pages > r.budget / PAGE;
     const bool by_token = plan.select == UNIT_TOKEN && r.n_live > r.budget;
     const bool still = plan.evict == UNIT_NONE || (plan.evict == UNIT_PAGE && !r.evict);
+    int32_t first;
+    const bool mass = plan.mass && (row_observes(&r, &plan, &first) || plan.select == UNIT_TOKEN);
     const int32_t n = attended_pages(&r, &plan), each = chunk_pages(p.wide, n);
     cuda_work w = {};
     w.row = row;
     w.chunk = (uint16_t)chunk, w.n_chunks = (uint16_t)((n + each - 1) / each);
     w.pages = (uint16_t)(chunk * each < n ? n : 0);
     w.last = (uint16_t)(r.n_live - (r.n_pages - 1) * PAGE);
-    w.flags = (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
-                         (plan.mass ? CUDA_WORK_MASS : 0) |
-                         (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
-                         (still && !by_page ? CUDA_WORK_STILL : 0));
+    w.flags =
+        (uint16_t)((by_page ? CUDA_WORK_VIEW : 0) | (by_token ? CUDA_WORK_CHOSEN : 0) |
+                   (mass ? CUDA_WORK_MASS : 0) | (plan.keys == KEYS_RANK ? CUDA_WORK_RANK : 0) |
+                   (still && !by_page ? CUDA_WORK_STILL : 0));
     w.dense_layers = (uint16_t)(plan.select != UNIT_NONE ? plan.dense_layers : 0);
     return w;
 }
@@ -250,8 +252,12 @@ struct held {
 static __device__ held held_after(const cuda_row *r, const cuda_plan *plan, int32_t tokens) {
     held h = {tokens, tokens, pages_of(tokens), 0, 0};
     int32_t pinned = plan->pin_prompt && r->n_prompt > plan->sinks ? r->n_prompt : plan->sinks;
-    if (plan->evict == UNIT_TOKEN && tokens > r->capacity) {
-        h.live = r->capacity, h.pages = pages_of(h.live), h.evictions = tokens - h.live;
+    if (plan->evict == UNIT_TOKEN) {
+        const int32_t each = plan->every ? plan->every : 1, kept = r->capacity - plan->every;
+        const int32_t fed = tokens - max(r->n_prompt - kept, 0); /* since the prompt was cut */
+        const int32_t over = fed - r->capacity;
+        h.live = over > 0 ? r->capacity - each + 1 + (over - 1) % each : fed;
+        h.pages = pages_of(min(fed, r->capacity)), h.evictions = tokens - h.live;
         h.first = pinned < h.live ? pinned : h.live - 1;
     } else if (plan->evict == UNIT_PAGE && h.pages > r->capacity / PAGE) {
         h.evictions = h.pages - r->capacity / PAGE;
@@ -289,7 +295,7 @@ static __device__ uint4 random_fragment(uint64_t key, int n_rows, int n_cols) {
 static __device__ void pretend_page(const cuda_pass &p, const cuda_plan *plan, const held &h,
                                     int32_t page, int i, uint64_t key) {
     const cuda_cache &c = p.cache;
-    int lane = threadIdx.x % 32, n = h.live - i * PAGE < PAGE ? h.live - i * PAGE : PAGE;
+    int lane = threadIdx.x % 32, n = max(0, min(h.live - i * PAGE, (int32_t)PAGE));
     const uint32_t live = (1u << n) - 1;
     uint4 *kv = (uint4 *)(c.kv + (size_t)page * page_elements(c.head));
     uint16_t *bounds = plan->bounds ? c.bounds + (size_t)page * 2 * c.head : NULL;
