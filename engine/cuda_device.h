@@ -156,7 +156,7 @@ CUDA_FN int32_t attend_bytes(int32_t warps, int32_t group, int32_t head) {
 CUDA_FN int32_t prepare_bytes(int32_t group, int32_t head, int32_t room) {
     return (group + 2) * head * (int32_t)sizeof(float) + (group + 7) / 8 * head * 96 + room * 8;
 }
-enum { CUDA_ATTEND_WARPS = 8, CUDA_ATTEND_DECLARES = 4400, CUDA_PREPARE_DECLARES = 280 + 2 * 4096 };
+enum { CUDA_ATTEND_WARPS = 8, CUDA_ATTEND_DECLARES = 4400, CUDA_PREPARE_DECLARES = 288 + 2 * 4096 };
 
 /* Begins a decode pass: raises positions, decides who evicts, counts tokens and pages, lists the
  * work of attention, and puts the embeddings of `next` into x and, times gain, into acts. */

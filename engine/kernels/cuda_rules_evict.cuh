@@ -168,9 +168,11 @@ static __device__ void rate_tokens(const rules_head &h, rules_block &b, const ru
     __syncthreads();
 }
 
-static __device__ __noinline__ void evict_tokens(const rules_head &h, rules_block &b,
+/* A function of its own: it is rare, and shall cost the others no registers. */
+static __device__ __noinline__ void evict_tokens(const rules_head &h, rules_shared *shared,
                                                  const rules_many &m) {
     const cuda_cache &c = h.cache;
+    rules_block b = {shared, 0};
     const int slots = h.n_pages * PAGE, lane = threadIdx.x % 32;
     const size_t stride = (size_t)c.room * PAGE;
     const likeness_scratch to = {m.words, m.words + stride, (int32_t *)m.words + 2 * stride,
@@ -201,7 +203,7 @@ static __device__ __noinline__ void evict_tokens(const rules_head &h, rules_bloc
 [[maybe_unused]] static __device__ void rules_evict(const rules_head &h, rules_block &b,
                                                     const rules_many &m) {
     if (h.plan->every)
-        evict_tokens(h, b, m);
+        evict_tokens(h, b.shared, m);
     else if (h.plan->evict == UNIT_TOKEN)
         evict_token(h, b);
     else
