@@ -50,6 +50,7 @@ struct cuda_row {
     int32_t position;        /* of the token of the pass under way (k_begin raises it) */
     int32_t next;            /* id to feed */
     int32_t n_live, n_pages; /* with the token of the pass under way */
+    int32_t opens;           /* this pass: the token takes a new page */
     int32_t evict;           /* this pass: so many units of every head go before the append */
     int32_t evictions;       /* units of one head so far */
     int32_t n_new, max_new, min_new, ignore_eos;

@@ -67,6 +67,7 @@ static void put_row(struct bench *b, int n) {
     b->rig.rows[0] = rig_row(&b->rig, 0, 1, (ROOM - 1) * PAGE, 1);
     b->rig.rows[0].active = 1, b->rig.rows[0].position = n - 1;
     b->rig.rows[0].n_live = n, b->rig.rows[0].n_pages = pages;
+    b->rig.rows[0].opens = n % PAGE == 1;
     rig_put_rows(&b->rig);
     for (int i = 0; i < chunks; i++)
         work[i] = (struct cuda_work){.chunk = (uint16_t)i,

@@ -345,6 +345,7 @@ static void test_cuda_prefill_knows_no_neighbours(void **state) {
             const struct cuda_prompt *prompt = &all.prompts[i];
             struct pack alone = new_pack(all.kind, 1, &prompt->n);
             alone.prompts[0].plan = prompt->plan;
+            alone.prompts[0].observed = prompt->observed;
             alone.q_norm = all.q_norm, alone.k_norm = all.k_norm, alone.rope = all.rope;
             memcpy(alone.input, all.input + (size_t)prompt->first * (size_t)all.stride,
                    (size_t)alone.rows * (size_t)all.stride * sizeof *all.input);

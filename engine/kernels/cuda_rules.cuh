@@ -52,7 +52,7 @@ static __device__ float mean_of(const cuda_plan *plan, const cuda_shape &shape) 
         h->mean = mean_of(plan, p.shape);
         h->observed = row_observes(&r, plan, &first), h->fresh = first;
         h->evicts = r.evict > 0;
-        h->opens = r.evict ? plan->evict == UNIT_PAGE : r.n_live - 1 == (r.n_pages - 1) * PAGE;
+        h->opens = r.opens;
         h->key = r.key;
     }
     __syncthreads();

@@ -18,7 +18,8 @@ CUDA_FN void rules_feed_row(struct cuda_row *r, const struct cuda_plan *plan) {
     int units = by_token && plan->every ? plan->every : by_token || by_page;
     live -= by_page ? PAGE : units;
     pages -= by_page;
-    pages += live == pages * PAGE;
+    r->opens = live == pages * PAGE;
+    pages += r->opens;
     r->position = position;
     r->evict = units;
     r->evictions += units;
