@@ -126,6 +126,10 @@ bool db_run_start(struct db *db, const struct db_run *run, int64_t *id, struct e
  * table. Saying it twice is fine. */
 bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e);
 
+/* How many answers the run planned for the cell, over all shards: view v_plan compares them with what
+ * is stored. Once a run and cell. */
+bool db_run_plan(struct db *db, int64_t run, int64_t cell, int64_t answers, struct err *e);
+
 /* DB_INCOMPLETE: it ended with answers missing, or failed. A run stays DB_RUNNING where its process
  * was killed. */
 bool db_run_finish(struct db *db, int64_t run, enum db_status status, struct err *e);
@@ -170,7 +174,8 @@ struct db_result {
 /* A key that is stored already is an error (EXIT_PARTIAL); the stored row stays as it is. */
 bool db_add_result(struct db *db, const struct db_result *row, struct err *e);
 
-/* New verdicts on a stored answer: nothing else of a row is ever changed. */
+/* New verdicts on a stored answer, sealed again (store/seal.h): nothing else of a row is ever
+ * changed. */
 struct db_verdicts {
     bool box, chain, mv;
     const char *path, *extracted; /* as in db_result */

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "store/db_private.h"
+#include "store/seal.h"
 
 /* --- what a result refers to ------------------------------------------------------- */
 
@@ -94,6 +95,17 @@ bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e) {
         return false;
     db_row_int(&row, run);
     db_row_int(&row, cell);
+    return db_row_done(&row, NULL, e);
+}
+
+bool db_run_plan(struct db *db, int64_t run, int64_t cell, int64_t answers, struct err *e) {
+    struct db_row row;
+    if (!db_row_open(&row, db, "SELECT 1 FROM run_plan WHERE run_id = ?1 AND cell_id = ?2",
+                     "INSERT INTO run_plan (run_id, cell_id, answers) VALUES (?1, ?2, ?3)", e))
+        return false;
+    db_row_int(&row, run);
+    db_row_int(&row, cell);
+    db_row_int(&row, answers);
     return db_row_done(&row, NULL, e);
 }
 
@@ -198,7 +210,8 @@ static bool add_encoded(struct db *db, const struct db_result *r, const char *en
     db_row_text(&row, ids);
     db_row_text(&row, encoding);
     db_row_text(&row, text);
-    return db_row_done(&row, NULL, e);
+    int64_t id;
+    return db_row_done(&row, &id, e) && seal_put(db, id, e);
 }
 
 bool db_add_result(struct db *db, const struct db_result *r, struct err *e) {
@@ -235,5 +248,5 @@ bool db_regrade(struct db *db, int64_t result, const struct db_verdicts *v, stru
     db_bind_int(q, 6, result);
     db_next(q, e);
     free(extracted);
-    return db_query_end(q);
+    return db_query_end(q) && seal_put(db, result, e);
 }
