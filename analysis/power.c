@@ -91,8 +91,8 @@ static double power_of(const struct design *d, double discordant, double differe
     for (int64_t differ = d->from; differ <= d->to; differ++) {
         int64_t most = d->most[differ - d->from];
         if (most >= 0)
-            sum += d->weight[differ - d->from] * (lower_tail(differ, most, gained) +
-                                                  lower_tail(differ, most, 1 - gained));
+            sum += d->weight[differ - d->from] *
+                   (lower_tail(differ, most, gained) + lower_tail(differ, most, 1 - gained));
     }
     return sum;
 }

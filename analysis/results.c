@@ -93,8 +93,8 @@ static struct result_row read_row(const struct db_query *q) {
                                .tokens_per_right = db_real(q, 25),
                                .kv_bytes_per_right = db_real(q, 26),
                                .seconds_per_right = db_real(q, 27),
-                               .margin = db_type(q, 28) == DB_NULL ? COMPARE_MARGIN
-                                                                   : db_real(q, 28)};
+                               .margin =
+                                   db_type(q, 28) == DB_NULL ? COMPARE_MARGIN : db_real(q, 28)};
 }
 
 static bool load_rows(struct db *db, struct results *out, struct err *e) {
@@ -168,8 +168,7 @@ bool results_partial(const struct results *results) { return results->stored < r
 bool results_load(struct db *db, const char *run, const char *reference, struct results *out,
                   struct err *e) {
     *out = (struct results){0};
-    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e) ||
-        !count_plan(db, out, e))
+    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e) || !count_plan(db, out, e))
         return false;
     for (int i = 0; i < out->n; i++)
         if (!compare_cell(db, out->rows[i].cell, reference, out->rows[i].margin,

@@ -12,7 +12,8 @@ struct result_row { /* a row of v_accuracy; texts are owned */
     int64_t budget;   /* 0: none */
     double effective; /* mean effective budget; NaN: none */
     int64_t n, samples;
-    int64_t right, wrong, looped, truncated, unboxed, numeric; /* v_answer.outcome; their sum is n */
+    int64_t right, wrong, looped, truncated, unboxed,
+        numeric; /* v_answer.outcome; their sum is n */
     double accuracy, lo, hi;
     double mean_tokens, kv_tokens, kv_bytes;
     double ttft, tpot, jct; /* seconds; NaN unless the cell is isolated */
@@ -26,8 +27,9 @@ struct result_row { /* a row of v_accuracy; texts are owned */
 struct results {
     struct result_row *rows;
     int n;
-    int64_t run;             /* 0: all */
-    int64_t planned, stored; /* answers of the plans that chose these cells; 0 planned: none known */
+    int64_t run; /* 0: all */
+    int64_t planned,
+        stored; /* answers of the plans that chose these cells; 0 planned: none known */
 };
 
 /* Whether answers that were planned are missing. */

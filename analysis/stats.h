@@ -1,6 +1,6 @@
 /* Statistics of accuracy: intervals, and paired comparisons of two policies on the same problems.
- * Nothing is drawn but by the bootstraps, whose draws come from a seed: a table printed twice is the
- * same twice. Planning (what a run of n problems can tell apart) stands in analysis/power.h. */
+ * Nothing is drawn but by the bootstraps, whose draws come from a seed: a table printed twice is
+ * the same twice. Planning (what a run of n problems can tell apart) stands in analysis/power.h. */
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* What a run will be able to tell apart, said before it begins: the minimum detectable difference of
- * the comparisons with full that its table will make. */
+/* What a run will be able to tell apart, said before it begins: the minimum detectable difference
+ * of the comparisons with full that its table will make. */
 #pragma once
 
 #include "experiments/workload.h"
@@ -9,11 +9,12 @@ extern const double detect_shares[DETECT_SHARES]; /* of problems that differ: 0.
 #define DETECT_LEVEL 0.05
 #define DETECT_POWER 0.8
 
-/* Of one dataset. Differences are of accuracy; NaN: none is detectable. [0] by itself, [1] under the
- * hardest step of Holm over all comparisons. Repeats make no problem more, so they count once. */
+/* Of one dataset. Differences are of accuracy; NaN: none is detectable. [0] by itself, [1] under
+ * the hardest step of Holm over all comparisons. Repeats make no problem more, so they count once.
+ */
 struct detect {
-    int problems, comparisons; /* 0 comparisons: full is not among the cells, or alone */
-    double least[2];           /* smaller ones are never seen */
+    int problems, comparisons;      /* 0 comparisons: full is not among the cells, or alone */
+    double least[2];                /* smaller ones are never seen */
     double found[DETECT_SHARES][2]; /* found with DETECT_POWER where such a share differs */
 };
 struct detect detect_dataset(const struct workload *workload, int dataset);

@@ -12,10 +12,10 @@
 enum { MAX_CELLS = 10000 };
 
 /* Everything an experiment can say, sorted. */
-static const char *const keys[] = {"backend",     "budget",    "dataset", "description", "margin",
-                                   "max_new",     "model",     "n",       "name",        "policy",
-                                   "precision",   "repeats",   "seed",    "stop_loops",
-                                   "temperature", "template",  "top_p",   "width",       NULL};
+static const char *const keys[] = {"backend",   "budget",  "dataset", "description", "margin",
+                                   "max_new",   "model",   "n",       "name",        "policy",
+                                   "precision", "repeats", "seed",    "stop_loops",  "temperature",
+                                   "template",  "top_p",   "width",   NULL};
 /* The keys, besides dataset, policy and budget, whose lists multiply. */
 static const char *const axes[] = {"max_new", "temperature", "top_p", "seed"};
 enum { N_AXES = sizeof axes / sizeof *axes };

@@ -138,8 +138,7 @@ static int longest_first(const void *a, const void *b) {
 
 /* Samples in the order of their turns. What has no answer yet is taken to be as long, for the
  * length of its prompt, as the others are for theirs. free(); NULL on error. */
-static struct turn *schedule(const struct workload *w, struct db *db, int *n_turns,
-                             struct err *e) {
+static struct turn *schedule(const struct workload *w, struct db *db, int *n_turns, struct err *e) {
     int n = 0;
     double answers = 0, prompts = 0;
     for (int d = 0; d < w->experiment->n_datasets; d++)

@@ -126,8 +126,8 @@ bool db_run_start(struct db *db, const struct db_run *run, int64_t *id, struct e
  * table. Saying it twice is fine. */
 bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e);
 
-/* How many answers the run planned for the cell, over all shards: view v_plan compares them with what
- * is stored. Once a run and cell. */
+/* How many answers the run planned for the cell, over all shards: view v_plan compares them with
+ * what is stored. Once a run and cell. */
 bool db_run_plan(struct db *db, int64_t run, int64_t cell, int64_t answers, struct err *e);
 
 /* DB_INCOMPLETE: it ended with answers missing, or failed. A run stays DB_RUNNING where its process

@@ -14,13 +14,11 @@ const char seal_content[] =
     "result.effective_budget, result.kv_tokens_peak, result.kv_bytes_peak, result.evictions, "
     "result.ids, result.encoding, result.text)";
 
-#define FROM                                                                                       \
-    " FROM result JOIN cell ON cell.id = result.cell_id JOIN sample ON sample.id = "               \
+#define FROM                                                                         \
+    " FROM result JOIN cell ON cell.id = result.cell_id JOIN sample ON sample.id = " \
     "result.sample_id "
 
-static void hash_text(const char *text, char out[HASH_HEX]) {
-    hash_bytes(text, strlen(text), out);
-}
+static void hash_text(const char *text, char out[HASH_HEX]) { hash_bytes(text, strlen(text), out); }
 
 static char *sql_of(const char *columns, const char *rest) {
     char *sql;

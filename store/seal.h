@@ -1,6 +1,6 @@
-/* Seals: the SHA-256 of what an answer says, beside it since it was stored. They tell an answer that
- * was altered afterwards, by hand or by a fault of the disk; who alters answer and seal alike is not
- * found out. */
+/* Seals: the SHA-256 of what an answer says, beside it since it was stored. They tell an answer
+ * that was altered afterwards, by hand or by a fault of the disk; who alters answer and seal alike
+ * is not found out. */
 #pragma once
 
 #include "store/db.h"
