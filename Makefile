@@ -125,6 +125,11 @@ $(GEN)/schema.h: $(SCHEMAS:%=store/%.sql) Makefile .ci/embed
 	@mkdir -p $(@D)
 	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql; done > $@
 
+# the report's style and script inside the program
+$(GEN)/report_parts.h: plots/report.css plots/report.js .ci/embed
+	@mkdir -p $(@D)
+	@{ .ci/embed report_css plots/report.css; .ci/embed report_js plots/report.js; } > $@
+
 # provenance: the commit, renewed only when it changes
 $(GEN)/version.h: FORCE
 	@mkdir -p $(@D)
@@ -135,7 +140,7 @@ $(GEN)/nvflags: FORCE
 	@mkdir -p $(@D)
 	@echo "$(NVFLAGS)" | cmp -s - $@ || echo "$(NVFLAGS)" > $@
 
-GENERATED := $(GEN)/version.h $(GEN)/schema.h $(GEN)/policies_device.h
+GENERATED := $(GEN)/version.h $(GEN)/schema.h $(GEN)/policies_device.h $(GEN)/report_parts.h
 $(OBJECTS) $(BUILD)/main.o: | $(GENERATED)
 $(BUILD)/tests/%.o: | $(GENERATED)
 

@@ -1,5 +1,6 @@
 #include "analysis/compare.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DRAWS 4000
@@ -15,7 +16,7 @@ static const char pairs_sql[] =
     "WITH once (cell_id) AS ("
     "  SELECT id FROM cell WHERE temperature = 0 AND NOT EXISTS ("
     "    SELECT 1 FROM result WHERE result.cell_id = cell.id AND repeat > 0)) "
-    "SELECT a.sample_id, a.correct, b.correct, min(b.cell_id) "
+    "SELECT a.sample_id, a.correct AS cell_right, b.correct AS reference_right, min(b.cell_id) "
     "FROM cell ca "
     "JOIN cell cb ON cb.policy = ?2 AND ca.policy <> ?2 "
     "  AND cb.model_id = ca.model_id AND cb.dataset_id = ca.dataset_id "
@@ -89,6 +90,26 @@ bool compare_cell(struct db *db, int64_t cell, const char *reference, double mar
         conclude(&problems, out);
     free(problems.items);
     return ok;
+}
+
+char *compare_sql(int64_t cell, const char *reference) {
+    char *sql = NULL;
+    size_t size;
+    FILE *out = open_memstream(&sql, &size);
+    CHECK(out);
+    fputs("SELECT count(*) AS pairs, count(DISTINCT sample_id) AS problems, sum(cell_right > "
+          "reference_right) AS gained, sum(cell_right < reference_right) AS lost FROM (",
+          out);
+    for (const char *at = pairs_sql; *at; at++)
+        if (at[0] == '?' && at[1] == '1')
+            fprintf(out, "%lld", (long long)cell), at++;
+        else if (at[0] == '?' && at[1] == '2')
+            db_quote(reference, out), at++;
+        else
+            putc(*at, out);
+    putc(')', out);
+    CHECK(fclose(out) == 0);
+    return sql;
 }
 
 const char *compare_verdict(const struct comparison *c) {

@@ -26,6 +26,11 @@ struct comparison {
 bool compare_cell(struct db *db, int64_t cell, const char *reference, double margin,
                   struct comparison *out, struct err *e);
 
+/* The query of these pairs, to be read and asked by people: pairs, problems, gained, lost. free()
+ * it.
+ */
+char *compare_sql(int64_t cell, const char *reference);
+
 /* "better" or "worse": the sign of the difference where p_holm < 0.05; "comparable": not inferior
  * by the margin, p_margin_holm < 0.025; "worse, within the margin": both; else "not
  * distinguishable", which says that nothing was shown, neither difference nor likeness. */

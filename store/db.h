@@ -24,6 +24,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "base/hash.h"
@@ -199,6 +200,9 @@ int db_parameters(const struct db_query *q);     /* the highest index that may b
 bool db_next(struct db_query *q, struct err *e); /* false: no more rows, or an error */
 /* Whether the query began (NULL: it did not) and every row asked for was read. */
 bool db_query_end(struct db_query *q);
+
+/* Writes text as a literal of SQL (NULL: NULL), for queries that people are shown. */
+void db_quote(const char *text, FILE *out);
 
 /* Columns count from 0. Texts live until the next db_next. */
 enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT };

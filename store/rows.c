@@ -141,6 +141,20 @@ bool db_cell_score(struct db *db, int64_t cell, int64_t *n, int64_t *correct, st
     return db_query_end(q);
 }
 
+void db_quote(const char *text, FILE *out) {
+    if (!text) {
+        fputs("NULL", out);
+        return;
+    }
+    putc('\'', out);
+    for (; *text; text++) {
+        if (*text == '\'')
+            putc('\'', out);
+        putc(*text, out);
+    }
+    putc('\'', out);
+}
+
 /* Lossless text of an answer; the caller frees it. */
 static char *encode(const char *text, size_t size, const char **encoding) {
     bool plain = utf8_check(text, size) == size && !memchr(text, '\0', size);

@@ -239,106 +239,6 @@ static void test_table_repeats_are_tested_by_problem(void **state) {
     db_close(rows.db);
 }
 
-/* Each answer has one outcome, the first that holds; all six add up to n. */
-static void test_table_splits_outcomes_and_counts_costs(void **state) {
-    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "box");
-    char key[HASH_HEX];
-    rows_begin(&rows);
-    int64_t cell = rows_cell(&rows, "raas", 256, DB_SHARED);
-    for (int i = 0; i < 9; i++) {
-        struct db_result r = rows_result(&rows, cell, i, 0, i < 2, key);
-        r.path = "box";
-        if (i == 1 || i == 3)
-            r.loop_period = 7; /* a right answer that loops is right */
-        if (i == 4 || i == 3)
-            r.finish = "cap";
-        if (i == 5)
-            r.finish = "numeric", r.loop_period = 3;
-        if (i == 6)
-            r.path = "phrase", r.correct_chain = true; /* stated, but not in a box */
-        rows_add(&rows, &r);
-    }
-    rows_commit(&rows);
-    struct err e = {0};
-    struct results results;
-    assert_true(results_load(rows.db, NULL, "full", &results, &e));
-    const struct result_row *row = &results.rows[0];
-    assert_int_equal(row->right, 2);
-    assert_int_equal(row->looped, 1);
-    assert_int_equal(row->truncated, 1);
-    assert_int_equal(row->numeric, 1);
-    assert_int_equal(row->unboxed, 1);
-    assert_int_equal(row->wrong, 3);
-    assert_true(row->tokens_per_right == 9 * 800 / 2.);
-    assert_true(row->kv_bytes_per_right == 9 * 256 * 1536 / 2.);
-    assert_true(isnan(row->seconds_per_right)); /* times of mixed batches are nobody's */
-    results_free(&results);
-    db_close(rows.db);
-}
-
-static void do_sql(struct db *db, const char *sql) {
-    struct err e = {0};
-    struct db_query *q = db_query(db, sql, &e);
-    if (q)
-        db_next(q, &e);
-    if (!db_query_end(q))
-        fail_msg("%s: %s", sql, e.text);
-}
-
-/* 200 problems of which one is lost: no difference found at 3 points is one shown to be small at 5,
- * and none at 1. */
-static void test_table_comparable_takes_a_margin(void **state) {
-    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
-    rows_begin(&rows);
-    add_cell(&rows, "full", 0, 200, 190, 0);
-    add_cell(&rows, "raas", 512, 200, 189, 0);
-    rows_commit(&rows);
-    struct err e = {0};
-    struct results results;
-    const struct {
-        const char *experiment;
-        double margin;
-        const char *verdict;
-    } cases[] = {{"{}", 0.03, "comparable"},
-                 {"{\"margin\":0.05}", 0.05, "comparable"},
-                 {"{\"margin\":0.01}", 0.01, "not distinguishable"}};
-    for (int i = 0; i < 3; i++) {
-        char sql[80];
-        snprintf(sql, sizeof sql, "UPDATE run SET experiment = '%s'", cases[i].experiment);
-        do_sql(rows.db, sql);
-        do_sql(rows.db, "UPDATE result SET effective_budget = 512 WHERE cell_id = 2");
-        assert_true(results_load(rows.db, NULL, "full", &results, &e));
-        const struct comparison *raas = &find(&results, "raas", 512)->against;
-        assert_true(raas->margin == cases[i].margin);
-        assert_string_equal(compare_verdict(raas), cases[i].verdict);
-        results_free(&results);
-    }
-    db_close(rows.db);
-}
-
-static void test_table_of_an_unfinished_plan_says_so(void **state) {
-    struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
-    struct err e = {0};
-    rows_begin(&rows);
-    add_cell(&rows, "full", 0, 4, 4, 0);
-    assert_true(db_run_plan(rows.db, rows.run, 1, 10, &e));
-    rows_commit(&rows);
-    static const char *const marks[] = {
-        "PARTIAL: 4 of 10 planned answers\n", ",10\n", "> **PARTIAL: 4 of 10 planned answers**\n",
-        "\\textbf{PARTIAL: 4 of 10 planned answers}", "\"planned\":10"};
-    for (int format = TABLE_TEXT; format <= TABLE_JSON; format++) {
-        char *text = printed(rows.db, "demo", "full", (enum table_format)format);
-        if (!strstr(text, marks[format]))
-            fail_msg("'%s' does not say '%s'", text, marks[format]);
-        free(text);
-    }
-    do_sql(rows.db, "UPDATE run_plan SET answers = 4");
-    char *text = printed(rows.db, NULL, "full", TABLE_TEXT);
-    assert_null(strstr(text, "PARTIAL"));
-    free(text);
-    db_close(rows.db);
-}
-
 /* full answers once, the other draws thrice: all three count, as they do in its accuracy. */
 static void test_table_one_answer_meets_every_repeat(void **state) {
     struct rows rows = rows_open(folder_path(*state, "r.db"), "demo", "lemmas", "chain");
@@ -454,9 +354,6 @@ int main(void) {
         IN_FOLDER(test_table_compares_with_full_and_adjusts),
         IN_FOLDER(test_table_pairs_equal_effective_budgets_only),
         IN_FOLDER(test_table_repeats_are_tested_by_problem),
-        IN_FOLDER(test_table_splits_outcomes_and_counts_costs),
-        IN_FOLDER(test_table_comparable_takes_a_margin),
-        IN_FOLDER(test_table_of_an_unfinished_plan_says_so),
         IN_FOLDER(test_table_one_answer_meets_every_repeat),
         IN_FOLDER(test_table_pairs_only_what_is_equal_but_for_the_policy),
         IN_FOLDER(test_table_tells_versions_of_a_policy_apart),
