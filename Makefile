@@ -70,7 +70,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% t
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo test test-gpu tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
+.PHONY: all demo test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -176,6 +176,11 @@ test: deps ## install what is missing, build, run every test (ONLY=test_x: just 
 test-gpu: deps ## build with CUDA and run what needs a GPU (fails where none is)
 	@$(SUBMAKE) CUDA=1 raas gpu-tests
 	@tests/gpu-check build/$(config)-cuda
+
+test-slurm: deps ## a sweep on a real Slurm of one node and under GNU parallel (root; minutes; installs slurm-wlm, parallel)
+	@.ci/packages slurm-wlm munge parallel sqlite3
+	@$(SUBMAKE) raas
+	@tests/slurm-check $(BUILD)/raas
 
 # goldens of real tokenizers: too big to keep, made by the library itself ($(PYTHON) with PyPI's tokenizers)
 PYTHON ?= python3
