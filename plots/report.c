@@ -92,6 +92,21 @@ static bool put_runs(struct report *r, struct err *e) {
 /* --- the page -----------------------------------------------------------------------------------
  */
 
+static void put_partial(struct report *r) {
+    char *sql;
+    CHECK(asprintf(
+              &sql,
+              "SELECT sum(stored), sum(planned) FROM (SELECT v_plan.*, row_number() OVER "
+              "(PARTITION BY cell_id ORDER BY run.started DESC, run.id DESC) AS place FROM v_plan "
+              "JOIN run ON run.id = v_plan.run_id WHERE %lld IN (0, run.id)) WHERE place = 1",
+              (long long)r->results.run) > 0);
+    fprintf(r->out, "<p class=\"partial-note\">PARTIAL: %lld of %lld planned answers. ",
+            (long long)r->results.stored, (long long)r->results.planned);
+    fputs("What stands below will change. ", r->out);
+    report_link(r, report_query(r, "Plan", sql), "Query");
+    fputs("</p>\n", r->out);
+}
+
 static void put_head(struct report *r) {
     const struct results *results = &r->results;
     char hash[HTML_HASH];
@@ -112,11 +127,7 @@ static void put_head(struct report *r) {
           "<a href=\"#runs\">Runs</a><a href=\"#queries\">Queries</a></nav>\n",
           r->out);
     if (results_partial(results))
-        fprintf(
-            r->out,
-            "<p class=\"partial-note\">PARTIAL: %lld of %lld planned answers. What stands below "
-            "will change.</p>\n",
-            (long long)results->stored, (long long)results->planned);
+        put_partial(r);
 }
 
 static bool put_page(struct report *r, struct err *e) {

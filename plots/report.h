@@ -12,8 +12,8 @@ struct report_choice {
 
 /* Writes into the folder `out`, made where missing: report.html; results.csv, .md, .tex (booktabs)
  * and .json; queries.sql, which gives the page's numbers in sqlite3; and figures/. A plan that is
- * not finished marks all of them but the data of figures as partial. A figure that can't be drawn
- * is left out and said. The same database gives the same bytes. Errors: EXIT_USAGE for an unknown
+ * not finished marks page and tables as partial. A figure that can't be drawn is left out and said.
+ * The same database gives the same bytes. Errors: EXIT_USAGE for an unknown
  * run, EXIT_CONTENT without any result, EXIT_ENV where a file can't be written. */
 bool report_write(struct db *db, const struct report_choice *choice, const char *out,
                   struct err *e);

@@ -1,4 +1,5 @@
 /* The order of work: samples whose answers will be long go first, each with all its cells. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "analysis/power.h"
 #include "engine/model.h"
+#include "experiments/detect.h"
 #include "experiments/workload.h"
 #include "tests/folder.h"
 
@@ -128,11 +131,34 @@ static void test_workload_knows_what_a_whole_plan_asks(void **state) {
     close_order(&o);
 }
 
+/* Only what full is beside of can be compared, and only so many problems tell so much. */
+static void test_workload_says_what_can_be_told_apart(void **state) {
+    struct order o = open_order(*state);
+    plan(&o, NULL);
+    struct detect few = detect_dataset(&o.work, 0);
+    assert_int_equal(few.problems, SAMPLES);
+    assert_int_equal(few.comparisons, CELLS - 1);
+    assert_true(isnan(few.least[0]) && isnan(few.found[1][0]));
+    workload_close(&o.work);
+    o.experiment.n = 60;
+    plan(&o, NULL);
+    struct detect many = detect_dataset(&o.work, 1);
+    assert_true(many.least[0] == 6. / 60 && many.least[1] == 7. / 60);
+    assert_true(many.found[1][0] == power_detectable(60, 0.3, 0.05, 0.8));
+    assert_true(many.found[1][1] > many.found[1][0]); /* Holm asks more */
+    o.experiment.n_cells = 1;                         /* full alone */
+    assert_int_equal(detect_dataset(&o.work, 0).comparisons, 0);
+    o.experiment.n_cells = CELLS * DATASETS;
+    close_order(&o);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_workload_long_prompts_go_first, folder_setup,
                                         folder_teardown),
         cmocka_unit_test_setup_teardown(test_workload_stored_lengths_are_believed, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(test_workload_says_what_can_be_told_apart, folder_setup,
                                         folder_teardown),
         cmocka_unit_test_setup_teardown(test_workload_knows_what_a_whole_plan_asks, folder_setup,
                                         folder_teardown),
