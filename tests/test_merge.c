@@ -119,6 +119,27 @@ static void test_merge_again_changes_nothing(void **state) {
     free(second);
 }
 
+/* One transaction each: a kill leaves all of a shard or nothing of it. */
+static void test_merge_killed_goes_on(void **state) {
+    (void)state;
+    struct rng rng = {.key = (uint64_t)getpid() + 1};
+    char db[64];
+    for (int i = 0; i < 6; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "killed%d.db", i), runs_path(db, name);
+        pid_t child = runs_start(
+            (const char *const[]){"merge", "--db", db, shard_path(0, 2), shard_path(1, 2), NULL});
+        usleep((useconds_t)(60000 * rng_real(&rng)));
+        kill(child, SIGKILL);
+        int code = runs_end(child);
+        assert_true(code == EXIT_OK || code == 128 + SIGKILL);
+        int64_t rows = runs_stored(db);
+        assert_true(rows == 0 || rows == runs_rows(shard_path(0, 2)) || rows == SMALL_ROWS);
+        merge_two(db, EXIT_OK);
+        runs_expect_same(db, runs.rows);
+    }
+}
+
 static void test_merge_of_some_shards_is_partial(void **state) {
     (void)state;
     char db[64];
@@ -236,6 +257,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge_of_any_shards_is_one_run),
         cmocka_unit_test(test_merge_again_changes_nothing),
+        cmocka_unit_test(test_merge_killed_goes_on),
         cmocka_unit_test(test_merge_of_some_shards_is_partial),
         cmocka_unit_test(test_merge_tells_what_was_altered),
         cmocka_unit_test(test_merge_refuses_with_one_line),
