@@ -11,7 +11,7 @@ double power_least(int64_t n, double alpha);
 /* Chance that the exact two-sided McNemar test rejects at `alpha`, where a share `discordant` of n
  * problems differs between the policies, and the accuracies by `difference` (at most
  * `discordant`). Unconditional: summed over the number of problems that happen to differ
- * (Duffy, Statistics in Medicine 3, 1984). */
+ * (Duffy, Biometrics 40:1005, 1984). */
 double power_mcnemar(int64_t n, double discordant, double difference, double alpha);
 
 /* The minimum detectable difference: the least one that is found with chance `power`. NaN where not

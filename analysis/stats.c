@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 
+#define EXACT_STEPS 2e9
 #define Z95 \
     1.959963984540054 /* 97.5 % quantile of the normal distribution; schema.sql has it too */
 
@@ -92,10 +93,14 @@ struct interval stats_cluster_bootstrap(const struct paired *problems, size_t n,
  * of every share up by its difference and half down. */
 double stats_sign_flip(const struct paired *problems, size_t n) {
     int64_t range = 0, observed = 0, reach = 0;
+    double squares = 0;
     for (size_t i = 0; i < n; i++) {
         range += labs(problems[i].difference);
         observed += problems[i].difference;
+        squares += pow(problems[i].difference, 2);
     }
+    if ((double)n * (double)range > EXACT_STEPS)
+        return erfc(fmax(0, fabs((double)observed) - 1) / sqrt(2 * squares)); /* sums step by 2 */
     size_t size = 2 * (size_t)range + 1;
     double *p = must_zalloc(size, sizeof *p), *next = must_zalloc(size, sizeof *next);
     p[range] = 1;

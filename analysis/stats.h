@@ -29,8 +29,9 @@ double stats_mcnemar(int64_t only_a, int64_t only_b);
 
 /* Two-sided sign-flip permutation test of no difference, by problem: the share of all 2^n ways to
  * exchange the two policies problem by problem (all repeats of a problem together) that differ by
- * as much as was seen. The whole distribution, no draws; with one pair a problem it is
- * stats_mcnemar. O(n * sum of |difference|). 1 for n = 0. (Fisher 1935, section 21.) */
+ * as much as was seen (Fisher 1935, section 21). Nothing is drawn: the whole distribution is
+ * summed, in n * sum of |difference| steps, and where those are more than 2e9 (thousands of
+ * problems) its normal limit is taken. With one pair a problem it is stats_mcnemar. 1 for n = 0. */
 double stats_sign_flip(const struct paired *problems, size_t n);
 
 /* 95 % percentile interval of the mean of n values, drawn again `draws` times. Zeros for n = 0.
@@ -44,10 +45,10 @@ struct interval stats_cluster_bootstrap(const struct paired *problems, size_t n,
                                         uint64_t seed);
 
 /* One-sided p of "worse by `margin` or more" for n paired verdicts of which `gained` were right in
- * the cell alone and `lost` in the reference alone: Tango's score test (Statistics in Medicine 17,
- * 1998, equations 8 to 12), which stays honest where pairs hardly ever differ. Small: the cell is
- * not inferior. Counts may be fractions: with repeats give n problems and their mean counts, which
- * is cautious, since a mean varies less than one draw. 0 < margin < 1; 1 for n = 0. */
+ * the cell alone and `lost` in the reference alone: the score test of Tango (Statistics in Medicine
+ * 17:891, 1998), which stays honest where pairs hardly ever differ. Small: the cell is not
+ * inferior. Counts may be fractions: with repeats give n problems and their mean counts, which is
+ * cautious, since a mean varies less than one draw. 0 < margin < 1; 1 for n = 0. */
 double stats_noninferior(double gained, double lost, double n, double margin);
 
 /* Holm's step-down adjustment of n p-values, in place (Holm 1979). */

@@ -138,6 +138,16 @@ static void test_stats_sign_flip_of_single_pairs_is_mcnemar(void **state) {
     }
 }
 
+/* Where the whole distribution would take too long, its limit: McNemar's p within a hundredth. */
+static void test_stats_sign_flip_of_very_many_problems_is_quick(void **state) {
+    (void)state;
+    static struct paired pairs[60000];
+    for (int i = 0; i < 60000; i++)
+        pairs[i] = (struct paired){1, i < 30300 ? 1 : -1};
+    double p = stats_mcnemar(30300, 29700);
+    assert_close(stats_sign_flip(pairs, 60000) / p, 1, 0.01);
+}
+
 static void test_stats_noninferior_matches_scipy(void **state) {
     (void)state;
     const struct {
@@ -198,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_stats_cluster_bootstrap_of_single_pairs_is_the_paired_one),
         cmocka_unit_test(test_stats_sign_flip_matches_all_flips),
         cmocka_unit_test(test_stats_sign_flip_of_single_pairs_is_mcnemar),
+        cmocka_unit_test(test_stats_sign_flip_of_very_many_problems_is_quick),
         cmocka_unit_test(test_stats_noninferior_matches_scipy),
         cmocka_unit_test(test_stats_noninferior_at_its_ends),
         cmocka_unit_test(test_stats_draws_come_from_the_seed),
