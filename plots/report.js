@@ -47,7 +47,19 @@ const select = (label, values) => {
   return box;
 };
 const block = (title, text) => [make('h3', title), make('pre', text)];
-const show = (a, sample, cell, out) => {
+// What the reference answered with the same effective budget (that of full equals any): one answer, or one a repeat.
+const reference = (set, sample, a) => {
+  const theirs = sample.answers.filter((b) => set.cells[b.cell].reference && !set.cells[a.cell].reference &&
+    (data.reference === 'full' || b.effective === a.effective));
+  return theirs.find((b) => b.repeat === a.repeat) ?? theirs[0];
+};
+const outcomes = ['right', 'wrong', 'looped', 'truncated', 'unboxed', 'numeric'];
+const fits = (set, sample, a, wanted) => {
+  if (!wanted || a.outcome === wanted) return true;
+  const theirs = reference(set, sample, a);
+  return theirs && (a.outcome === 'right') !== (theirs.outcome === 'right') && wanted === (a.outcome === 'right' ? 'gained' : 'lost');
+};
+const show = (a, sample, cell, theirs, out) => {
   const total = a.prompt_tokens + a.new_tokens;
   const mark = (ok) => (ok === null ? 'not judged' : ok ? 'right' : 'wrong');
   const bar = make('div', undefined, 'bar'), part = make('span');
@@ -59,7 +71,8 @@ const show = (a, sample, cell, out) => {
       `(${a.path}), gold “${sample.gold}”; ended by ${a.finish}` + (a.loop ? `, in a loop of ${a.loop} tokens` : '')),
     make('p', `Kept at most ${a.kept} of ${total} tokens per layer and KV head (${a.prompt_tokens} of the prompt, ` +
       `${a.new_tokens} new); ${a.evictions} evictions; effective budget ${a.effective ?? 'none'}`),
-    bar, ...block('Prompt', sample.prompt), ...block(a.hex ? 'Answer (bytes as hex: it is no UTF-8)' : 'Answer', a.text));
+    bar, ...block('Prompt', sample.prompt), ...block(a.hex ? 'Answer (bytes as hex: it is no UTF-8)' : 'Answer', a.text),
+    ...(theirs ? block(`Answer of ${data.reference}: ${theirs.outcome}`, theirs.text) : []));
 };
 if (data.sets.length) {
   const sets = select('Model and dataset', data.sets.map((s, i) => [i, s.title]));
@@ -68,24 +81,24 @@ if (data.sets.length) {
   const fill = () => {
     const set = data.sets[sets.node.value];
     const cells = select('Policy', [['', 'all'], ...set.cells.map((c, i) => [i, c.title])]);
-    const outcomes = select('Outcome', [['', 'all'], ...['right', 'wrong', 'looped', 'truncated', 'unboxed', 'numeric'].map((o) => [o, o])]);
+    const outcome = select('Outcome', [['', 'all'], ...outcomes.map((o) => [o, o]), ['lost', `lost against ${data.reference}`], ['gained', `gained over ${data.reference}`]]);
     const answers = select('Answer', []);
-    pick.replaceChildren(sets, cells, outcomes, answers);
+    pick.replaceChildren(sets, cells, outcome, answers);
     const one = () => {
       const [s, a] = (answers.node.value || '-1,0').split(',').map(Number);
       if (s < 0) return out.replaceChildren(make('p', 'No such answer.'));
       const sample = set.samples[s], answer = sample.answers[a];
-      show(answer, sample, set.cells[answer.cell], out);
+      show(answer, sample, set.cells[answer.cell], reference(set, sample, answer), out);
     };
     const list = () => {
       answers.node.replaceChildren();
       set.samples.forEach((sample, s) => sample.answers.forEach((a, i) => {
-        if ((cells.node.value !== '' && a.cell !== Number(cells.node.value)) || (outcomes.node.value && a.outcome !== outcomes.node.value)) return;
+        if ((cells.node.value !== '' && a.cell !== Number(cells.node.value)) || !fits(set, sample, a, outcome.node.value)) return;
         answers.node.append(Object.assign(make('option', `${sample.name} · ${set.cells[a.cell].title}${a.repeat ? ' · repeat ' + a.repeat : ''} · ${a.outcome}`), { value: `${s},${i}` }));
       }));
       one();
     };
-    cells.node.onchange = outcomes.node.onchange = list;
+    cells.node.onchange = outcome.node.onchange = list;
     answers.node.onchange = one;
     list();
   };

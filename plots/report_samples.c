@@ -108,6 +108,7 @@ static void put_cells(struct browser *b, int from, int to) {
                        (long long)rows[i].budget) > 0);
         json_open(&b->json, '{');
         json_add_text(&b->json, "title", title);
+        json_add_bool(&b->json, "reference", !strcmp(rows[i].policy, b->report->choice->reference));
         json_close(&b->json, '}');
         free(title);
     }
@@ -134,6 +135,7 @@ static bool put_sets(struct browser *b, struct err *e) {
 bool report_samples(struct report *r, struct err *e) {
     struct browser b = {.report = r};
     json_open(&b.json, '{');
+    json_add_text(&b.json, "reference", r->choice->reference);
     json_name(&b.json, "sets"), json_open(&b.json, '[');
     bool ok = put_sets(&b, e);
     json_close(&b.json, ']'), json_close(&b.json, '}');
