@@ -51,11 +51,14 @@ struct attn_file {
     struct attn_tokens tokens;
     struct attn_note *notes;
     int n_notes;
+    struct attn_array *lives; /* names and data are its own */
+    int n_lives;
     struct attn_file *next; /* in the writer's list of files that have ended */
 };
 
-/* attn_record.c */
+/* attn_end.c */
 void attn_file_free(struct attn_file *file);
+size_t attn_array_bytes(const struct attn_array *array, int layers, int heads, int32_t n_keys);
 
 /* attn_writer.c: strips go to the disk in the order of this call; takes one back when it is there.
  */

@@ -13,6 +13,8 @@ enum {
     SPARE_BYTES = 32 << 20, /* of a kind, waiting for the disk */
     OPEN_BYTES = 256 << 20, /* beyond it strips are lower */
     LOW = 16,
+    LIVES_KEY = 40, /* bytes of lives, for each key and head and for each head */
+    LIVES_HEAD = 8192,
 };
 
 /* --- sizes ------------------------------------------------------------------------------------ */
@@ -88,11 +90,13 @@ uint64_t attn_bytes(const struct attn_params *p) {
         }
     }
     free(f.kv_heads);
+    uint64_t heads = (uint64_t)p->layers.n * (uint64_t)p->heads.n, keys = (uint64_t)p->max_keys;
+    uint64_t lives = p->lives ? heads * (keys * LIVES_KEY + LIVES_HEAD) : 0;
     /* the packed file is rarely larger than half of it; tokens and names take a little */
-    return raw + raw / 2 + (uint64_t)p->max_keys * 128 + (1 << 16);
+    return raw + raw / 2 + lives + keys * 128 + (1 << 16);
 }
 
-/* --- begin and end ---------------------------------------------------------------------------- */
+/* --- begin ------------------------------------------------------------------------------------ */
 
 static int16_t *slots(const int32_t *numbers, int n, int of) {
     int16_t *slot = must_alloc((size_t)of * sizeof *slot);
@@ -147,7 +151,7 @@ static bool check_disk(const struct attn_params *p, struct err *e) {
 
 struct attn_file *attn_begin(struct attn_writer *writer, const struct attn_params *p,
                              struct err *e) {
-    CHECK((p->full || p->pooled) && p->layers.n > 0 && p->heads.n > 0);
+    CHECK((p->full || p->pooled || p->lives) && p->layers.n > 0 && p->heads.n > 0);
     if (!file_folders(p->path, e) || !check_disk(p, e))
         return NULL;
     struct attn_file *f = must_zalloc(1, sizeof *f);
@@ -164,88 +168,6 @@ struct attn_file *attn_begin(struct attn_writer *writer, const struct attn_param
     strcat(strcpy(f->raw_path, p->path), ".raw.part");
     take_memory(f);
     return f;
-}
-
-void attn_tokens_free(struct attn_tokens *t) {
-    for (int32_t i = 0; t->text && i < t->n; i++)
-        free(t->text[i]);
-    free(t->text);
-    free(t->id);
-    free(t->gold_step);
-    free(t->gold_lemma);
-    free(t->gold_source);
-    *t = (struct attn_tokens){0};
-}
-
-void attn_file_free(struct attn_file *f) {
-    for (int kind = 0; kind < KINDS; kind++) {
-        free(f->kinds[kind].open);
-        free(f->kinds[kind].strips);
-        free(f->kinds[kind].memory);
-    }
-    attn_tokens_free(&f->tokens);
-    for (int i = 0; i < f->n_notes; i++) {
-        free((char *)f->notes[i].name);
-        free((char *)f->notes[i].text);
-    }
-    free(f->notes);
-    free((char *)f->params.path);
-    free(f->params.layers.items);
-    free(f->params.heads.items);
-    free(f->kv_heads);
-    free(f->layer_slot);
-    free(f->head_slot);
-    free(f->kv_slot);
-    free(f->raw_path);
-    free(f);
-}
-
-static int32_t *copy_ints(const int32_t *from, int32_t n) {
-    return from ? memcpy(must_alloc((size_t)n * sizeof *from), from, (size_t)n * sizeof *from)
-                : NULL;
-}
-
-static struct attn_tokens copy_tokens(const struct attn_tokens *t) {
-    struct attn_tokens copy = {.n = t->n,
-                               .n_prompt = t->n_prompt,
-                               .id = copy_ints(t->id, t->n),
-                               .gold_step = copy_ints(t->gold_step, t->n),
-                               .gold_lemma = copy_ints(t->gold_lemma, t->n),
-                               .gold_source = copy_ints(t->gold_source, t->n)};
-    copy.text = must_alloc((size_t)t->n * sizeof *copy.text);
-    for (int32_t i = 0; i < t->n; i++)
-        copy.text[i] = must_strdup(t->text[i]);
-    return copy;
-}
-
-/* Strips that are not full go out as they are. */
-static void send_open(struct attn_file *f) {
-    for (int kind = 0; kind < KINDS; kind++)
-        for (size_t i = 0; f->kinds[kind].present && i < planes_of(f, kind); i++)
-            if (f->kinds[kind].open[i]) {
-                attn_send(f->writer, f->kinds[kind].open[i]);
-                f->kinds[kind].open[i] = NULL;
-            }
-}
-
-void attn_end(struct attn_file *f, const struct attn_tokens *tokens, const struct attn_note *notes,
-              int n_notes) {
-    CHECK(tokens->n <= f->params.max_keys && tokens->n_prompt == f->params.n_prompt);
-    f->tokens = copy_tokens(tokens);
-    f->notes = must_zalloc((size_t)n_notes, sizeof *f->notes);
-    for (f->n_notes = 0; f->n_notes < n_notes; f->n_notes++) {
-        const struct attn_note *note = &notes[f->n_notes];
-        f->notes[f->n_notes] = (struct attn_note){
-            must_strdup(note->name), note->text ? must_strdup(note->text) : NULL, note->number};
-    }
-    send_open(f);
-    attn_finish(f->writer, f);
-}
-
-void attn_abandon(struct attn_file *f) {
-    f->abandoned = true;
-    send_open(f);
-    attn_finish(f->writer, f);
 }
 
 /* --- rows ------------------------------------------------------------------------------------- */
