@@ -9,6 +9,7 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
+#include "experiments/mine_files.h"
 #include "experiments/stop.h"
 #include "experiments/validate.h"
 #include "store/db_analysis.h"
@@ -58,6 +59,8 @@ static const struct option options[] = {
 
 struct analysis { /* one invocation */
     const struct analyze_param *param;
+    char **files; /* [n_files] */
+    int n_files;
     struct model *model;
     struct db *db;
     int64_t run;
@@ -110,6 +113,22 @@ static void dataset_text(const struct analyze_param *p, char *out, size_t size) 
         snprintf(out, size, "%s", p->dataset);
 }
 
+/* Tables of what was mined, or an object of the list that --json prints. */
+static void show(const struct miner *miner, const char *policy, const char *dataset,
+                 struct json_out *json) {
+    if (!json) {
+        printf("%s on %s\n", policy, dataset);
+        miner_table(miner, stdout);
+        return;
+    }
+    char *text = miner_json(miner);
+    json_open(json, '{');
+    json_add_text(json, "policy", policy);
+    json_add_raw(json, "analysis", text);
+    json_close(json, '}');
+    free(text);
+}
+
 static bool mine_policy(struct analysis *a, struct mine *mine, struct session *session,
                         const char *policy, struct json_out *json, struct err *e) {
     const struct analyze_param *p = a->param;
@@ -130,17 +149,8 @@ static bool mine_policy(struct analysis *a, struct mine *mine, struct session *s
         .run = a->run, .policy = name, .solution = solution_names[p->solution]};
     bool ok = mine_run(mine, session, &plan, &sink, e) && mine_register(mine, a->db, &source, e) &&
               miner_store(&miner, a->db, &source, e);
-    if (ok && p->json) {
-        char *text = miner_json(&miner);
-        json_open(json, '{');
-        json_add_text(json, "policy", name);
-        json_add_raw(json, "analysis", text);
-        json_close(json, '}');
-        free(text);
-    } else if (ok) {
-        printf("%s on %s\n", name, mine->dataset.name);
-        miner_table(&miner, stdout);
-    }
+    if (ok)
+        show(&miner, name, mine->dataset.name, p->json ? json : NULL);
     miner_close(&miner);
     return ok;
 }
@@ -168,6 +178,26 @@ static bool lives(struct analysis *a, struct err *e) {
     free(json.text);
     session_close(session);
     mine_close(&mine);
+    return ok;
+}
+
+static bool recorded(struct analysis *a, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct mine_files files;
+    struct miner_source source = {.run = a->run};
+    struct json_out json = {0};
+    if (!mine_files(&files, a->files, a->n_files, &p->life, e))
+        return false;
+    bool ok = mine_files_register(&files, a->db, &source, e) &&
+              miner_store(&files.miner, a->db, &source, e);
+    json_open(&json, '[');
+    if (ok)
+        show(&files.miner, files.policy, files.dataset, p->json ? &json : NULL);
+    json_close(&json, ']');
+    if (ok && p->json)
+        puts(json.text);
+    free(json.text);
+    mine_files_close(&files);
     return ok;
 }
 
@@ -231,17 +261,24 @@ static bool proof(struct analysis *a, struct err *e) {
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-static const char usage[] = "raas analyze (--dataset D [--policy P]... | --validate) [options]";
+static const char usage[] =
+    "raas analyze (FILE... | --dataset D [--policy P]... | --validate) [options]";
 static const char about[] =
-    "Decodes problems (on the CPU) and follows every token under every attention head: sinks, "
-    "milestones that\n"
-    "fade, phoenix tokens that come back after a silence, classes of heads, how few keys are\n"
-    "enough. --validate: teacher-forced on `lemmas`, how well what is found agrees with what is\n"
+    "Follows every token under every attention head: sinks, milestones that fade, phoenix tokens\n"
+    "that come back after a silence, classes of heads, how few keys are enough. Takes files that\n"
+    "raas record wrote (mode full or lifecycle), or decodes problems (on the CPU). --validate: "
+    "teacher-forced on `lemmas`, how well what is found agrees with what is\n"
     "known. Results go to the database (tables analysis, analysis_head, analysis_point).";
 
-static bool check(const struct analyze_param *p, struct err *e) {
-    if (p->validate == !!p->dataset)
-        return err_set(e, EXIT_USAGE, "expected either --dataset or --validate; usage: %s", usage);
+static bool check(const struct analyze_param *p, int n_files, struct err *e) {
+    if (p->validate + !!p->dataset + (n_files > 0) != 1)
+        return err_set(e, EXIT_USAGE,
+                       "expected recorded files, --dataset or --validate, one of them; usage: %s",
+                       usage);
+    if (n_files && (p->policy.count || p->common.model || p->template))
+        return err_set(e, EXIT_USAGE,
+                       "files say themselves what was decoded: --policy, --model and --template "
+                       "take --dataset");
     if (p->validate && (p->policy.count || p->life.rows != ROWS_DECODE || p->life.relative > 0))
         return err_set(e, EXIT_USAGE,
                        "--validate takes no --policy, --rows all or --relative: it is about full "
@@ -249,16 +286,23 @@ static bool check(const struct analyze_param *p, struct err *e) {
     return !p->sweep || p->validate || err_set(e, EXIT_USAGE, "--sweep takes --validate");
 }
 
+static bool (*task_of(const struct analyze_param *p))(struct analysis *, struct err *) {
+    return p->validate ? proof : p->dataset ? lives : recorded;
+}
+
 static int analyze_run(int argc, char **argv, struct err *e) {
     struct analyze_param param;
     char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
     memcpy(given, argv, (size_t)argc * sizeof *given);
     struct analysis a = {.param = &param};
-    bool ok = common_argv(options, &param, usage, about, argc, argv, e) && check(&param, e) &&
-              (a.model = common_model(&param.common, e));
+    option_defaults(options, &param);
+    bool ok = option_argv(options, &param, usage, about, argc, argv, &a.n_files, e) &&
+              check(&param, a.n_files, e) &&
+              (a.n_files || (a.model = common_model(&param.common, e)));
+    a.files = argv;
     stop_install();
     if (ok && begin_run(&a, argc, given, e)) {
-        (void)(param.validate ? proof(&a, e) : lives(&a, e));
+        (void)task_of (&param)(&a, e);
         log_status_end();
         end_run(&a, e);
     }

@@ -225,9 +225,8 @@ bool plot_attention(const struct plot_attention *what, const char *out, struct e
     v.from = what->from;
     v.to = what->to && what->to < i->n_keys ? what->to : i->n_keys;
     v.first = v.from > i->first_query ? v.from : i->first_query;
-    bool ok =
-        i->full || err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected full", what->path,
-                           attn_modes(i));
+    bool ok = i->full || err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected full",
+                                 what->path, attn_modes(i));
     ok = ok && (v.first < v.to ||
                 err_set(e, EXIT_USAGE, "%s: no queries from %d to %d, there are %d to %d",
                         what->path, v.from, v.to, i->first_query, i->n_keys));

@@ -5,16 +5,14 @@
  *     /attn_page_max, /attn_page_sum  float32 (layer, head, step, page)   mode pooled
  *     /resident      uint8 (layer, kv_head, step, key): ATTN_RESIDENT | ATTN_ATTENDED; absent where
  *                    the policy neither evicts nor selects, so that every key was both
- *     /lives/NAME    int32, float32 or float64 (layer, head, key or own axis)   mode lifecycle: what
- *                    was remembered of every key, without a map (analysis/miner_file.h)
- *     /layer /head /kv_head /step /key /page   int32 dimension scales: numbers of the model's
- *                    layers, q heads and KV heads, positions of queries and keys, first positions
- *                    of pages
- *     /tokens/id /text /role /step   of every key: its id, its text (UTF-8, what is none as
- *                    U+FFFD), 0 prompt or 1 generated, number of the decode step (-1 in the prompt)
- *     /tokens/gold_step /gold_lemma /gold_source   where the text is the gold solution's: the step
- *                    it stands in, the step whose lemma's value it states, the step whose lemma it
- *                    recalls; -1 elsewhere
+ *     /lives/NAME    int32, float32 or float64 (layer, head, key or own axis)   mode lifecycle:
+ * what was remembered of every key, without a map (analysis/miner_file.h) /layer /head /kv_head
+ * /step /key /page   int32 dimension scales: numbers of the model's layers, q heads and KV heads,
+ * positions of queries and keys, first positions of pages /tokens/id /text /role /step   of every
+ * key: its id, its text (UTF-8, what is none as U+FFFD), 0 prompt or 1 generated, number of the
+ * decode step (-1 in the prompt) /tokens/gold_step /gold_lemma /gold_source   where the text is the
+ * gold solution's: the step it stands in, the step whose lemma's value it states, the step whose
+ * lemma it recalls; -1 elsewhere
  *
  * Positions are absolute. A key that is not yet born is NaN; one that was evicted or not selected
  * is 0. A page's max and sum are over its tokens. Root attributes say what made the file.
@@ -62,10 +60,10 @@ struct attn_numbers { /* ascending */
 };
 
 struct attn_params {
-    const char *path;  /* of the file to be; PATH.raw.part and PATH.part until it is whole */
+    const char *path;         /* of the file to be; PATH.raw.part and PATH.part until it is whole */
     bool full, pooled, lives; /* at least one */
-    bool prompt;       /* the prompt's queries too */
-    bool residency;    /* the policy evicts or selects */
+    bool prompt;              /* the prompt's queries too */
+    bool residency;           /* the policy evicts or selects */
     int n_layers, n_heads, n_kv_heads; /* of the model */
     struct attn_numbers layers, heads; /* recorded: q heads, the same of every layer */
     int32_t n_prompt, max_keys;        /* tokens that will be fed at most, prompt included */
@@ -126,6 +124,7 @@ struct attn_info {
 };
 const struct attn_info *attn_info(const struct attn_reader *reader); /* owned by the reader */
 
+const char *attn_path(const struct attn_reader *reader); /* as it was opened */
 /* "full and lifecycle": the modes that it was recorded in. */
 const char *attn_modes(const struct attn_info *info);
 

@@ -1,5 +1,5 @@
-/* How a sequence ends: what its file will say beside attention is copied, what is still open goes to
- * the writer. */
+/* How a sequence ends: what its file will say beside attention is copied, what is still open goes
+ * to the writer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +85,7 @@ size_t attn_array_bytes(const struct attn_array *array, int layers, int heads, i
 void attn_lives(struct attn_file *f, const struct attn_array *arrays, int n, int32_t n_keys) {
     CHECK(f->params.lives && !f->lives);
     f->lives = must_zalloc((size_t)n, sizeof *f->lives);
+    f->lives_keys = n_keys;
     for (f->n_lives = 0; f->n_lives < n; f->n_lives++) {
         struct attn_array copy = arrays[f->n_lives];
         size_t size = attn_array_bytes(&copy, f->params.layers.n, f->params.heads.n, n_keys);
@@ -97,6 +98,7 @@ void attn_lives(struct attn_file *f, const struct attn_array *arrays, int n, int
 void attn_end(struct attn_file *f, const struct attn_tokens *tokens, const struct attn_note *notes,
               int n_notes) {
     CHECK(tokens->n <= f->params.max_keys && tokens->n_prompt == f->params.n_prompt);
+    CHECK(!f->params.lives || f->lives_keys == tokens->n);
     f->tokens = copy_tokens(tokens);
     f->notes = must_zalloc((size_t)n_notes, sizeof *f->notes);
     for (f->n_notes = 0; f->n_notes < n_notes; f->n_notes++) {

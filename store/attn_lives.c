@@ -37,8 +37,8 @@ static bool put_array(struct pack *p, hid_t group, const struct attn_array *a) {
               H5Pset_obj_track_times(plist, false) >= 0 && H5Pset_shuffle(plist) >= 0 &&
               H5Pset_deflate(plist, 1) >= 0 && H5Pset_fletcher32(plist) >= 0;
     if (ok)
-        set = H5Dcreate2(group, a->name, file_type(a->type), space, H5P_DEFAULT, plist,
-                         H5P_DEFAULT);
+        set =
+            H5Dcreate2(group, a->name, file_type(a->type), space, H5P_DEFAULT, plist, H5P_DEFAULT);
     ok = set >= 0 && name_axes(p, set, !a->n) &&
          H5Dwrite(set, memory_type(a->type), H5S_ALL, H5S_ALL, H5P_DEFAULT, a->data) >= 0;
     ok = (set < 0 || H5Dclose(set) >= 0) && ok;

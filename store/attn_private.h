@@ -53,6 +53,7 @@ struct attn_file {
     int n_notes;
     struct attn_array *lives; /* names and data are its own */
     int n_lives;
+    int32_t lives_keys;
     struct attn_file *next; /* in the writer's list of files that have ended */
 };
 

@@ -170,14 +170,21 @@ void attn_close(struct attn_reader *r) {
 }
 
 const struct attn_info *attn_info(const struct attn_reader *r) { return &r->info; }
+const char *attn_path(const struct attn_reader *r) { return r->path; }
 char *attn_note(const struct attn_reader *r, const char *name) {
     return h5_get_text(r->file, name);
 }
 
 const char *attn_modes(const struct attn_info *i) {
     static const char *const names[] = {
-        "nothing",   "full",               "pooled",               "full and pooled",
-        "lifecycle", "full and lifecycle", "pooled and lifecycle", "full, pooled and lifecycle",
+        "nothing",
+        "full",
+        "pooled",
+        "full and pooled",
+        "lifecycle",
+        "full and lifecycle",
+        "pooled and lifecycle",
+        "full, pooled and lifecycle",
     };
     return names[i->full | i->pooled << 1 | i->lives << 2];
 }
@@ -265,8 +272,8 @@ bool attn_lives_read(struct attn_reader *r, const char *name, enum attn_type typ
                      void *out, struct err *e) {
     const hid_t types[] = {H5T_NATIVE_INT32, H5T_NATIVE_FLOAT, H5T_NATIVE_DOUBLE};
     const struct attn_info *i = &r->info;
-    hsize_t size[3], want[3] = {(hsize_t)i->layers.n, (hsize_t)i->heads.n,
-                                (hsize_t)(n ? n : i->n_keys)};
+    hsize_t size[3],
+        want[3] = {(hsize_t)i->layers.n, (hsize_t)i->heads.n, (hsize_t)(n ? n : i->n_keys)};
     char path[80];
     if (!i->lives)
         return err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected lifecycle", r->path,

@@ -162,11 +162,12 @@ static void test_record_usage(void **state) {
     (void)state;
     CLI_FAILS(EXIT_USAGE, "--dataset is missing", "record", "--mode", "full", "--out", "x");
     CLI_FAILS(EXIT_USAGE, "--out is missing", "record", "--mode", "full", "--dataset", "lemmas");
-    CLI_FAILS(EXIT_USAGE, "expected pooled, full", "record", "--dataset", "lemmas", "--out", "x");
+    CLI_FAILS(EXIT_USAGE, "expected lifecycle, pooled, full", "record", "--dataset", "lemmas",
+              "--out", "x");
     CLI_FAILS(EXIT_USAGE, "mode 'ful': expected", "record", "--dataset", "lemmas", "--out", "x",
               "--mode", "ful");
-    CLI_FAILS(EXIT_USAGE, "lifecycle keeps no maps and is not built in yet", "record", "--dataset",
-              "lemmas", "--out", "x", "--mode", "pooled,lifecycle");
+    CLI_FAILS(EXIT_USAGE, "mode '': expected", "record", "--dataset", "lemmas", "--out", "x",
+              "--mode", "pooled,");
     CLI_FAILS(EXIT_USAGE, "--heads 4: expected numbers from 0 to 3", "record", "--dataset",
               "lemmas", "--out", "x", "--mode", "full", "--heads", "4");
     CLI_FAILS(EXIT_USAGE, "--layers 3-1: expected", "record", "--dataset", "lemmas", "--out", "x",
