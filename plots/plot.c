@@ -112,6 +112,16 @@ static bool copy_script(const char *name, const char *out, struct err *e) {
     return ok;
 }
 
+/* Figures that share a style beside style.gp are called as it is: attention_heads and
+ * attention_style. */
+static bool copy_styles(const char *name, const char *out, struct err *e) {
+    char own[80], part[100], path[PATH_MAX];
+    snprintf(own, sizeof own, "%.*s_style", (int)strcspn(name, "_"), name);
+    snprintf(part, sizeof part, "plots/%s.gp", own);
+    return copy_script("style", out, e) &&
+           (!home_find(part, path, sizeof path) || copy_script(own, out, e));
+}
+
 static bool has_drawn(const char *out, const char *name, const char *ending, struct err *e) {
     char path[PATH_MAX];
     struct stat st;
@@ -131,8 +141,7 @@ bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, 
     if (snprintf(inside, sizeof inside, "%s/x", out) >= PATH_MAX - 100)
         return err_set(e, EXIT_USAGE, "%s: path too long", out);
     if (!file_folders(inside, e) || !write_part(out, name, ".tsv", tsv, size, e) ||
-        !copy_script("style", out, e) || !copy_script(name, out, e) ||
-        (!strncmp(name, "attention", 9) && !copy_script("attention_style", out, e)))
+        !copy_styles(name, out, e) || !copy_script(name, out, e))
         return false;
     char script[100];
     snprintf(script, sizeof script, "%s.gp", name);
