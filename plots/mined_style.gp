@@ -1,12 +1,7 @@
-# What the figures of mined attention share: classes of heads and of keys have the same colours in all of them. Lines of
-# heads are thin and pale, the mean over heads is black, with its 95 % interval over sequences.
+# What the figures of mined attention share. Lines of heads are thin and pale, the mean over heads is black, with its
+# 95 % interval over sequences.
 load 'style.gp'
-head_classes = 'streaming waterfall retrieval diffuse'
-head_colours = '#888888 #D55E00 #0072B2 #009E73'
-head_colour(i) = word(head_colours, i)
 head_pale(i) = '#70'.substr(head_colour(i), 2, 7)
-key_classes = 'sink milestone recurring phoenix local unused censored'
-key_colours = '#5E3C99 #E69F00 #B2182B #CC79A7 #56B4E9 #d0d0d0 #999999'
 style_mean = '#000000'
 
 # Rows of a curve: of heads of class i, of the mean over all heads.
