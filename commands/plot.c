@@ -74,8 +74,11 @@ static int run(int argc, char **argv, struct err *e) {
     option_defaults(options, &param);
     if (!option_argv(options, &param, usage, about, argc, argv, &n_args, e))
         return e->code;
-    if (n_args == 2 && (!strcmp(argv[0], "attention") || !strcmp(argv[0], "lifelines")))
+    bool of_file = n_args && (!strcmp(argv[0], "attention") || !strcmp(argv[0], "lifelines"));
+    if (of_file && n_args == 2)
         return draw_file(&param, argv[0], argv[1], e);
+    if (of_file)
+        return err_set(e, EXIT_USAGE, "%s takes one file that raas record wrote", argv[0]), e->code;
     if (n_args != 1)
         return err_set(e, EXIT_USAGE, "expected one figure, see raas list figures"), e->code;
     const char *out = param.out ? param.out : COMMON_RESULTS "/plots";

@@ -3,8 +3,10 @@
 -- One analysis: of the newest run among what was asked for, that of full attention where there is one.
 -- ?1 run (0: any), ?2 model, ?3 dataset (NULL: any).
 WITH chosen AS (
-    SELECT analysis.id, printf('%s, %s, %s, %d sequences%s', dataset.name, model.name, analysis.policy, analysis.sequences,
-                               iif(analysis.solution = 'gold', ', gold solutions forced', '')) AS title
+    SELECT analysis.id, printf('%s, %s, %s, %d sequence%s%s; used: a ≥ %g%s, more than %d back', dataset.name, model.name,
+                               analysis.policy, sequences, iif(sequences = 1, '', 's'), iif(solution = 'gold', ', gold forced', ''),
+                               iif(params ->> 'relative' > 0, params ->> 'relative', params ->> 'theta'),
+                               iif(params ->> 'relative' > 0, ' / held', ''), params ->> 'window') AS title
     FROM analysis
     JOIN model ON model.id = analysis.model_id
     JOIN dataset ON dataset.id = analysis.dataset_id

@@ -6,7 +6,6 @@ stats data using (note('importance.generated')) nooutput
 y_max = 0; y_min = 1; x_max = 1
 seen(x, y) = y > 0 ? (y_max = y > y_max ? y : y_max, y_min = y < y_min ? y : y_min, x_max = x > x_max ? x : x_max, 0) : 0
 stats data using (seen(column('x'), column('mean'))) nooutput
-share(y) = y > 0 ? y : NaN
 do for [t in 'svg png'] {
     eval open(t, 'mined_importance')
     set logscale x 2
@@ -23,7 +22,7 @@ do for [t in 'svg png'] {
         set format y '10^{%T}'
         set termoption enhanced
         plot for [i = 1:4] data using (head_x('importance.'.origin, i) * 1.414):(share(column('mean'))) with lines lw 1 lc rgb head_pale(i), \
-            data using (mean_x('importance.'.origin) * 1.414):(share(column('mean'))):(share(column('lo'))):'hi' with yerrorlines lw 1.8 pt 7 ps 0.5 lc rgb style_mean
+            data using (mean_x('importance.'.origin) * 1.414):(share(column('mean'))):(low('lo')):'hi' with yerrorlines lw 1.8 pt 7 ps 0.5 lc rgb style_mean
         unset label 99
     }
     set termoption noenhanced

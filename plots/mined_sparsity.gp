@@ -7,6 +7,7 @@ stats data using (note('enough_cdf') + (is('enough_cdf') ? seen(column('x'), col
 stats data using (is('enough_mean') && column('layer') >= 0 ? column('head') : NaN) name 'HEAD' nooutput
 stats data using (is('enough_mean') && column('layer') >= 0 ? column('layer') : NaN) name 'LAYER' nooutput
 side = 0.8 / (HEAD_max + 1)
+by = LAYER_max > 14 ? 4 : 1
 do for [t in 'svg png'] {
     eval open(t, 'mined_sparsity')
     eval panel(2, 1)
@@ -26,7 +27,7 @@ do for [t in 'svg png'] {
     set ylabel 'keys that hold 0.99, mean'
     set xrange [-0.6 : LAYER_max + 0.6]
     set yrange [0.9 : *]
-    set xtics nomirror (LAYER_max > 14 ? 4 : 1)
+    set xtics nomirror by
     set ytics nomirror auto
     plot for [i = 1:4] data using (of('enough_mean', i) && column('mean') > 0 ? column('layer') - 0.4 + side * (column('head') + 0.5) : NaN):'mean':'lo':'hi' \
             with yerrorbars lw 1.4 pt 7 ps 0.5 lc rgb head_colour(i)

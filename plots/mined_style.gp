@@ -9,7 +9,9 @@ is(c) = strcol('curve') eq c
 of(c, i) = is(c) && strcol('class') eq word(head_classes, i)
 head_x(c, i) = of(c, i) ? column('x') : NaN
 mean_x(c) = is(c) && strcol('class') eq 'all' ? column('x') : NaN
-mean_if(c, y) = is(c) && strcol('class') eq 'all' ? column(y) : NaN
+# On a log axis: nothing where a mean is 0; an interval that reaches 0 goes on below the panel.
+share(y) = y > 0 ? y : NaN
+low(c) = column(c) > 0 ? column(c) : 1e-30
 
 # One pass over the rows: the title, and how many heads of each class there are. Each head has one row of curve c without
 # an x.
