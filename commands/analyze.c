@@ -10,6 +10,7 @@
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
 #include "experiments/mine_files.h"
+#include "experiments/mine_run.h"
 #include "experiments/stop.h"
 #include "experiments/validate.h"
 #include "store/db_analysis.h"
@@ -19,7 +20,7 @@ static const char *const solution_names[] = {"free", "gold"};
 
 struct analyze_param {
     struct common common;
-    const char *dataset, *template, *db;
+    const char *dataset, *template, *db, *run;
     struct option_list policy;
     int64_t n, seed, steps, train, knobs, max_new;
     int solution;
@@ -32,6 +33,8 @@ static const struct option options[] = {
 #define FIELD(name) offsetof(struct analyze_param, name)
     {"dataset", OPTION_TEXT, FIELD(dataset), 0, 0, 0, NULL,
      "NAME: problems to decode, with options: lemmas:steps=16"},
+    {"run", OPTION_TEXT, FIELD(run), 0, 0, 0, NULL,
+     "NAME: what a run recorded (raas run --record), its number or a name: its latest run"},
     {"n", OPTION_INT, FIELD(n), 20, 1, 1 << 20, NULL, "problems"},
     {"policy", OPTION_LIST, FIELD(policy), 0, 0, 0, NULL,
      "NAME: cache policy to decode under; may be given several times (default full)"},
@@ -181,23 +184,36 @@ static bool lives(struct analysis *a, struct err *e) {
     return ok;
 }
 
-static bool recorded(struct analysis *a, struct err *e) {
-    const struct analyze_param *p = a->param;
+static bool mine_recorded(struct analysis *a, char *const *paths, int n, struct json_out *json,
+                          struct err *e) {
     struct mine_files files;
     struct miner_source source = {.run = a->run};
-    struct json_out json = {0};
-    if (!mine_files(&files, a->files, a->n_files, &p->life, e))
+    if (!mine_files(&files, paths, n, &a->param->life, e))
         return false;
     bool ok = mine_files_register(&files, a->db, &source, e) &&
               miner_store(&files.miner, a->db, &source, e);
-    json_open(&json, '[');
     if (ok)
-        show(&files.miner, files.policy, files.dataset, p->json ? &json : NULL);
+        show(&files.miner, files.policy, files.dataset, json);
+    mine_files_close(&files);
+    return ok;
+}
+
+/* Files that were named, or those of a run: each of its cells by itself. */
+static bool recorded(struct analysis *a, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct mine_run_files files = {0};
+    struct json_out json = {0}, *out = p->json ? &json : NULL;
+    bool ok = !p->run || mine_run_files(a->db, p->run, &files, e);
+    json_open(&json, '[');
+    if (ok && !p->run)
+        ok = mine_recorded(a, a->files, a->n_files, out, e);
+    for (int i = 0; ok && i < files.n; i++)
+        ok = mine_recorded(a, files.cells[i].paths, files.cells[i].n, out, e);
     json_close(&json, ']');
     if (ok && p->json)
         puts(json.text);
     free(json.text);
-    mine_files_close(&files);
+    mine_run_files_free(&files);
     return ok;
 }
 
@@ -262,20 +278,20 @@ static bool proof(struct analysis *a, struct err *e) {
 /* --- the command ------------------------------------------------------------------------------ */
 
 static const char usage[] =
-    "raas analyze (FILE... | --dataset D [--policy P]... | --validate) [options]";
+    "raas analyze (FILE... | --run R | --dataset D [--policy P]... | --validate) [options]";
 static const char about[] =
     "Follows every token under every attention head: sinks, milestones that fade, phoenix tokens\n"
     "that come back after a silence, classes of heads, how few keys are enough. Takes files that\n"
-    "raas record wrote (mode full or lifecycle), or decodes problems (on the CPU). --validate: "
-    "teacher-forced on `lemmas`, how well what is found agrees with what is\n"
+    "raas record or raas run --record wrote (mode full or lifecycle), or decodes problems (on the\n"
+    "CPU). --validate: teacher-forced on `lemmas`, how well what is found agrees with what is\n"
     "known. Results go to the database (tables analysis, analysis_head, analysis_point).";
 
 static bool check(const struct analyze_param *p, int n_files, struct err *e) {
-    if (p->validate + !!p->dataset + (n_files > 0) != 1)
+    if (p->validate + !!p->dataset + !!p->run + (n_files > 0) != 1)
         return err_set(e, EXIT_USAGE,
-                       "expected recorded files, --dataset or --validate, one of them; usage: %s",
+                       "expected one of recorded files, --run, --dataset, --validate; usage: %s",
                        usage);
-    if (n_files && (p->policy.count || p->common.model || p->template))
+    if ((n_files || p->run) && (p->policy.count || p->common.model || p->template))
         return err_set(e, EXIT_USAGE,
                        "files say themselves what was decoded: --policy, --model and --template "
                        "take --dataset");
@@ -286,10 +302,6 @@ static bool check(const struct analyze_param *p, int n_files, struct err *e) {
     return !p->sweep || p->validate || err_set(e, EXIT_USAGE, "--sweep takes --validate");
 }
 
-static bool (*task_of(const struct analyze_param *p))(struct analysis *, struct err *) {
-    return p->validate ? proof : p->dataset ? lives : recorded;
-}
-
 static int analyze_run(int argc, char **argv, struct err *e) {
     struct analyze_param param;
     char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
@@ -298,11 +310,14 @@ static int analyze_run(int argc, char **argv, struct err *e) {
     option_defaults(options, &param);
     bool ok = option_argv(options, &param, usage, about, argc, argv, &a.n_files, e) &&
               check(&param, a.n_files, e) &&
-              (a.n_files || (a.model = common_model(&param.common, e)));
+              (a.n_files || param.run || (a.model = common_model(&param.common, e)));
     a.files = argv;
     stop_install();
     if (ok && begin_run(&a, argc, given, e)) {
-        (void)task_of (&param)(&a, e);
+        if (param.validate)
+            (void)proof(&a, e);
+        else
+            (void)(param.dataset ? lives(&a, e) : recorded(&a, e));
         log_status_end();
         end_run(&a, e);
     }

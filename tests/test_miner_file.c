@@ -203,7 +203,7 @@ static void record(const char *mode, const char *out) {
 }
 
 static void test_miner_file_through_the_commands(void **state) {
-    char lives[200], full[200], path[4][260];
+    char lives[200], full[260], path[4][260];
     snprintf(lives, sizeof lives, "%s", folder_path(*state, "lives"));
     snprintf(full, sizeof full, "%s", folder_path(*state, "full"));
     record("lifecycle", lives), record("full", full);
@@ -217,7 +217,7 @@ static void test_miner_file_through_the_commands(void **state) {
     assert_non_null(strstr(file, "\"policy\":\"full\""));
     free(file), free(live);
 
-    CLI_FAILS(EXIT_USAGE, "one of them", "analyze", path[0], "--dataset", "lemmas");
+    CLI_FAILS(EXIT_USAGE, "expected one of", "analyze", path[0], "--dataset", "lemmas");
     CLI_FAILS(EXIT_USAGE, "take --dataset", "analyze", path[0], "--policy", "raas");
     CLI_FAILS(EXIT_USAGE, "expected full", "plot", "attention", path[0]);
     char db[200], other[200];
@@ -243,6 +243,34 @@ static void test_miner_file_through_the_commands(void **state) {
     CLI_FAILS(EXIT_USAGE, "mode pooled, expected full or lifecycle", "analyze", full, "--db", db);
 }
 
+/* Each recorded cell of a run is an analysis of its own. */
+static void test_miner_file_takes_a_run(void **state) {
+    struct cli cli;
+    char out[200], db[260];
+    snprintf(out, sizeof out, "%s", folder_path(*state, "run"));
+    snprintf(db, sizeof db, "%s/raas.db", out);
+    folder_text(*state, "small.json",
+                "{\"name\": \"small\", \"dataset\": \"lemmas:steps=2\", \"policy\": [\"full\", "
+                "\"raas\"], \"budget\": 64, \"n\": 2, \"max_new\": 40}");
+    const char *experiment = folder_path(*state, "small.json");
+    cli_run(&cli, NULL, "run", experiment, "--out", out, "--quiet", NULL);
+    assert_int_equal(cli.code, 0);
+    cli_free(&cli);
+    CLI_FAILS(EXIT_USAGE, "nothing recorded in", "analyze", "--run", "small", "--db", db);
+    snprintf(out, sizeof out, "%s", folder_path(*state, "again"));
+    snprintf(db, sizeof db, "%s/raas.db", out);
+    cli_run(&cli, NULL, "run", experiment, "--out", out, "--quiet", "--record", "lifecycle", NULL);
+    assert_int_equal(cli.code, 0);
+    cli_free(&cli);
+    cli_run(&cli, NULL, "analyze", "--run", "small", "--db", db, NULL);
+    if (cli.code)
+        fail_msg("%s", cli.err);
+    assert_non_null(strstr(cli.out, "full on lemmas:steps=2\n2 sequences"));
+    assert_non_null(strstr(cli.out, "raas:budget=64 on lemmas:steps=2\n2 sequences"));
+    cli_free(&cli);
+    CLI_FAILS(EXIT_USAGE, "nothing_like_it", "analyze", "--run", "nothing_like_it", "--db", db);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int main(void) {
@@ -251,6 +279,7 @@ int main(void) {
         IN_FOLDER(test_miner_file_of_mode_lifecycle_is_exact),
         IN_FOLDER(test_miner_file_takes_other_silences_later),
         IN_FOLDER(test_miner_file_through_the_commands),
+        IN_FOLDER(test_miner_file_takes_a_run),
     };
     return cmocka_run_group_tests_name("miner_file", tests, NULL, NULL);
 }
