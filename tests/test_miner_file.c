@@ -203,7 +203,7 @@ static void record(const char *mode, const char *out) {
 }
 
 static void test_miner_file_through_the_commands(void **state) {
-    char lives[200], full[260], path[4][260];
+    char lives[120], full[160], path[4][300];
     snprintf(lives, sizeof lives, "%s", folder_path(*state, "lives"));
     snprintf(full, sizeof full, "%s", folder_path(*state, "full"));
     record("lifecycle", lives), record("full", full);
@@ -220,7 +220,7 @@ static void test_miner_file_through_the_commands(void **state) {
     CLI_FAILS(EXIT_USAGE, "expected one of", "analyze", path[0], "--dataset", "lemmas");
     CLI_FAILS(EXIT_USAGE, "take --dataset", "analyze", path[0], "--policy", "raas");
     CLI_FAILS(EXIT_USAGE, "expected full", "plot", "attention", path[0]);
-    char db[200], other[200];
+    char db[200], other[120];
     snprintf(db, sizeof db, "%s", cli_path("files.db"));
     snprintf(other, sizeof other, "%s", folder_path(*state, "other"));
     CLI_FAILS(EXIT_USAGE, "No such file", "analyze", other, "--db", db);
