@@ -177,22 +177,24 @@ struct place {                /* of one query */
 };
 
 /* The strip of a plane that this query falls into. */
-static struct attn_strip *strip_of(struct attn_file *f, struct attn_planes *k, size_t plane,
+static struct attn_strip *strip_of(struct attn_file *f, int kind, size_t plane,
                                    const struct place *at) {
+    struct attn_planes *k = &f->kinds[kind];
     struct attn_strip **open = &k->open[plane];
+    int32_t stripe = at->step / f->height;
     if (*open)
         return *open;
     *open = attn_spare(f->writer, k);
-    (*open)->offset =
-        k->offset + (plane * (uint64_t)f->n_stripes + (uint64_t)(at->step / f->height)) * k->strip;
+    (*open)->offset = k->offset + (plane * (uint64_t)f->n_stripes + (uint64_t)stripe) * k->strip;
+    (*open)->pitch = attn_pitch(f, kind, stripe);
     return *open;
 }
 
 /* Where number `key` of row `row` lies, in items. Tiles side by side are ATTN_KEYS wide each. */
-static inline size_t item_at(const struct attn_file *f, const struct attn_planes *k, int32_t row,
-                             int32_t key) {
+static inline size_t item_at(const struct attn_file *f, const struct attn_planes *k, int32_t pitch,
+                             int32_t row, int32_t key) {
     if (k->blocks == 1)
-        return (size_t)row * (size_t)k->width + (size_t)key;
+        return (size_t)row * (size_t)pitch + (size_t)key;
     return ((size_t)(key / ATTN_KEYS) * (size_t)f->height + (size_t)row) * ATTN_KEYS +
            (size_t)(key % ATTN_KEYS);
 }
@@ -202,9 +204,10 @@ static void clear_row(const struct attn_file *f, const struct attn_planes *k, st
                       int32_t row, int32_t born) {
     for (int32_t key = 0; key < born; key += k->width) {
         int32_t n = born - key < k->width ? born - key : k->width;
-        memset(s->data + item_at(f, k, row, key) * k->item, 0, (size_t)n * k->item);
+        memset(s->data + item_at(f, k, s->pitch, row, key) * k->item, 0, (size_t)n * k->item);
     }
-    s->used = (size_t)ceil_div(born, k->width) * k->tile; /* rises from row to row */
+    s->used = k->blocks == 1 ? (size_t)(row + 1) * (size_t)s->pitch * k->item
+                             : (size_t)ceil_div(born, k->width) * k->tile; /* rises row by row */
 }
 
 static void close_row(struct attn_file *f, struct attn_planes *k, size_t plane,
@@ -229,9 +232,10 @@ static void put_full(struct attn_file *f, const size_t *plane, const int *group,
                      const struct place *at, const struct attention_row *row) {
     struct attn_planes *k = &f->kinds[KIND_FULL];
     for (int p = 0; p < n_planes; p++)
-        clear_row(f, k, strip_of(f, k, plane[p], at), at->row, at->query + 1);
+        clear_row(f, k, strip_of(f, KIND_FULL, plane[p], at), at->row, at->query + 1);
+    int32_t pitch = n_planes ? k->open[plane[0]]->pitch : 0;
     for (int32_t i = 0, n; i < row->n; i += n) {
-        size_t item = item_at(f, k, at->row, row->position[i]);
+        size_t item = item_at(f, k, pitch, at->row, row->position[i]);
         n = run_of(row, i);
         for (int p = 0; p < n_planes; p++)
             half_narrow(row->prob + (size_t)group[p] * (size_t)row->n + i, (size_t)n,
@@ -263,12 +267,13 @@ static void put_pooled(struct attn_file *f, const size_t *plane, const int *grou
     struct attn_planes *most = &f->kinds[KIND_MAX], *all = &f->kinds[KIND_SUM];
     int32_t born = at->query / ATTN_PAGE + 1;
     for (int p = 0; p < n_planes; p++) {
-        clear_row(f, most, strip_of(f, most, plane[p], at), at->row, born);
-        clear_row(f, all, strip_of(f, all, plane[p], at), at->row, born);
+        clear_row(f, most, strip_of(f, KIND_MAX, plane[p], at), at->row, born);
+        clear_row(f, all, strip_of(f, KIND_SUM, plane[p], at), at->row, born);
     }
+    int32_t pitch = n_planes ? most->open[plane[0]]->pitch : 0;
     for (int32_t i = 0, n; i < row->n; i += n) { /* a page's tokens mostly lie side by side */
         int32_t page = row->position[i] / ATTN_PAGE;
-        size_t item = item_at(f, most, at->row, page);
+        size_t item = item_at(f, most, pitch, at->row, page);
         for (n = 1; i + n < row->n && row->position[i + n] / ATTN_PAGE == page;)
             n++;
         for (int p = 0; p < n_planes; p++)
@@ -285,13 +290,13 @@ static void put_pooled(struct attn_file *f, const size_t *plane, const int *grou
 static void put_resident(struct attn_file *f, size_t plane, const struct place *at,
                          const struct attention_row *row) {
     struct attn_planes *k = &f->kinds[KIND_RESIDENT];
-    struct attn_strip *s = strip_of(f, k, plane, at);
+    struct attn_strip *s = strip_of(f, KIND_RESIDENT, plane, at);
     clear_row(f, k, s, at->row, at->query + 1);
     uint8_t *out = (uint8_t *)s->data;
     for (int32_t i = 0; i < row->n_resident; i++)
-        out[item_at(f, k, at->row, row->resident[i])] = ATTN_RESIDENT;
+        out[item_at(f, k, s->pitch, at->row, row->resident[i])] = ATTN_RESIDENT;
     for (int32_t i = 0; i < row->n; i++)
-        out[item_at(f, k, at->row, row->position[i])] = ATTN_RESIDENT | ATTN_ATTENDED;
+        out[item_at(f, k, s->pitch, at->row, row->position[i])] = ATTN_RESIDENT | ATTN_ATTENDED;
     close_row(f, k, plane, at);
 }
 
