@@ -8,9 +8,8 @@
 enum { LEVEL = 1, CHECK_BYTES = 4 };
 
 /* Attention has runs (zeros, NaN, exponents) and little else that repeats: Z_RLE looks for those
- * alone, which is faster than level 1 by a third, and smaller by some percent. The lower bytes of a
- * number are noise but for runs: they are stored as they are, which every reader of deflate knows,
- * and takes half of the time. */
+ * alone, which is faster than level 1 by a third, and smaller by some percent. The lower byte of a
+ * half is noise but for runs: it is stored as it is, which every reader of deflate knows. */
 static const int strategy = Z_RLE;
 enum { RUN = 64 }; /* the shortest run that ends what is stored */
 
@@ -95,7 +94,7 @@ static void put_noise(z_stream *z, const char *data, size_t size) {
 
 size_t filter_encode(const char *chunk, size_t bytes, size_t item, char *scratch, char *out) {
     z_stream z = {0};
-    size_t noise = item / 2 * (bytes / item); /* the lower halves of numbers come first */
+    size_t noise = item == 2 ? bytes / 2 : 0; /* the lower bytes of halves come first */
     shuffle(chunk, bytes, item, scratch);
     CHECK(deflateInit2(&z, LEVEL, Z_DEFLATED, 15, 9, strategy) == Z_OK);
     z.next_out = (Bytef *)out, z.avail_out = (uInt)(filter_room(bytes) - CHECK_BYTES);
