@@ -20,8 +20,8 @@
 bool miner_read(struct miner *miner, struct attn_reader *reader, int layer, int kv_head,
                 struct err *e);
 
-/* Gives the lives of the sequence that ended last to a file in the making, for the layers and heads
- * that it records. */
+/* Gives the lives of the miner's newest sequence, all of whose rows were told, to a file in the
+ * making, for the layers and heads that it records. */
 void miner_write(const struct miner *miner, struct attn_file *file,
                  const struct attn_numbers *layers, const struct attn_numbers *heads);
 /* The two attributes of such a file, malloc'd. */

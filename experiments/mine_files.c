@@ -26,6 +26,8 @@ static const char *const fact_names[FACTS] = {
     "dataset_sha256", "policy",       "budget",           "solution",
 };
 
+_Static_assert(FACTS == sizeof((struct mine_files *)0)->facts / sizeof(char *), "one for each");
+
 /* Takes the first file's facts, and holds the others to them. */
 static bool same_facts(struct mine_files *f, const struct attn_reader *r, const char *first,
                        struct err *e) {
@@ -44,13 +46,31 @@ static bool same_facts(struct mine_files *f, const struct attn_reader *r, const 
     return ok;
 }
 
+static bool new_sample(struct mine_files *f, const struct attn_reader *r, struct err *e) {
+    static const char *const names[] = {"sample", "repeat", "seed"};
+    char *notes[3], *sample;
+    for (int i = 0; i < 3; i++)
+        notes[i] = attn_note(r, names[i]);
+    CHECK(asprintf(&sample, "%s, repeat %s, seed %s", notes[0] ? notes[0] : "?",
+                   notes[1] ? notes[1] : "?", notes[2] ? notes[2] : "?") > 0);
+    for (int i = 0; i < 3; i++)
+        free(notes[i]);
+    f->samples = must_realloc(f->samples, (size_t)(f->n_samples + 1) * sizeof *f->samples);
+    f->samples[f->n_samples++] = sample;
+    for (int i = 0; i + 1 < f->n_samples; i++)
+        if (!strcmp(f->samples[i], sample))
+            return err_set(e, EXIT_USAGE, "%s: sample %s, as in a file before it", attn_path(r),
+                           sample);
+    return true;
+}
+
 static bool take_file(struct mine_files *f, const char *path, const char *first,
                       const struct lifecycle_params *params, struct err *e) {
     struct attn_reader *r = attn_open(path, e);
     if (!r)
         return false;
     const struct attn_info *i = attn_info(r);
-    bool ok = same_facts(f, r, first, e);
+    bool ok = same_facts(f, r, first, e) && new_sample(f, r, e);
     if (ok && !f->miner.heads)
         miner_open(&f->miner, i->n_layers, i->n_heads, i->n_keys, params);
     ok = ok && miner_read(&f->miner, r, -1, -1, e);
@@ -90,6 +110,9 @@ void mine_files_close(struct mine_files *f) {
         miner_close(&f->miner);
     for (int i = 0; i < FACTS; i++)
         free(f->facts[i]);
+    for (int i = 0; i < f->n_samples; i++)
+        free(f->samples[i]);
+    free(f->samples);
     free(f->policy);
     free(f->solution);
     free(f->dataset);

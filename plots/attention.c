@@ -66,19 +66,17 @@ static bool put_image(struct view *v, int layer, int head, FILE *out, struct err
 static void put_tics(const struct view *v, FILE *out, const char *axis, int from) {
     const struct attn_tokens *t = &v->info->tokens;
     bool texts = v->to - from <= TEXTS;
-    int last = -9, n = 0, lemmas = parts_lemmas(t);
+    int last = -(1 << 20), n = 0;
     fprintf(out, "set %stics (", axis);
     for (int k = from; k < v->to; k++) {
-        bool begins = t->gold_step && k && t->gold_step[k] != t->gold_step[k - 1];
-        char step[24] = "answer";
+        char step[16];
         if (texts) {
             fputs(n++ ? ", " : "", out);
             parts_quote(out, t->text[k] + (t->text[k][0] == ' '));
             fprintf(out, " %d", k);
-        } else if (begins && k - last >= (v->to - from) / 30) {
-            if (t->gold_step[k] < lemmas)
-                snprintf(step, sizeof step, "step %d", t->gold_step[k] + 1);
-            fprintf(out, "%s'%s' %d", n++ ? ", " : "", step, last = k);
+        } else if (parts_step(t, k, step) && k - last >= (v->to - from) / 30) {
+            fprintf(out, "%s'%s%s' %d", n++ ? ", " : "", *step == 'a' ? "" : "step ", step, k);
+            last = k;
         }
     }
     if (!n) /* every so many positions */

@@ -29,7 +29,8 @@ struct lines {
 
 static bool find_lemmas(struct lines *l, struct err *e) {
     const struct attn_tokens *t = &l->info->tokens;
-    l->n = parts_lemmas(t);
+    for (int32_t i = 0; t->gold_lemma && i < t->n; i++)
+        l->n = t->gold_lemma[i] >= l->n ? t->gold_lemma[i] + 1 : l->n;
     if (!l->n || l->n > t->n)
         return err_set(e, EXIT_CONTENT, "%s: no gold lemmas in it: lifelines take lemmas",
                        attn_path(l->reader));
@@ -134,13 +135,10 @@ static void put_axes(const struct lines *l, FILE *out) {
     const struct attn_tokens *t = &l->info->tokens;
     int n = 0;
     fputs("set xtics (", out);
-    for (int32_t i = t->n_prompt; t->gold_step && i < t->n; i++)
-        if (t->gold_step[i] >= 0 && t->gold_step[i] != t->gold_step[i - 1]) {
-            char step[16] = "answer";
-            if (t->gold_step[i] < l->n)
-                snprintf(step, sizeof step, "%d", t->gold_step[i] + 1);
+    char step[16];
+    for (int32_t i = t->n_prompt; i < t->n; i++)
+        if (parts_step(t, i, step))
             fprintf(out, "%s'%s' %d", n++ ? ", " : "", step, i);
-        }
     fputs(")\nset ytics (", out);
     for (int k = 0; k < l->n; k++) {
         char text[80] = "";

@@ -21,11 +21,14 @@ void parts_quote(FILE *out, const char *text) {
     putc('\'', out);
 }
 
-int parts_lemmas(const struct attn_tokens *t) {
-    int n = 0;
-    for (int32_t i = 0; t->gold_lemma && i < t->n; i++)
-        n = t->gold_lemma[i] >= n ? t->gold_lemma[i] + 1 : n;
-    return n;
+bool parts_step(const struct attn_tokens *t, int32_t k, char name[16]) {
+    if (!t->gold_step || !k || t->gold_step[k] < 0 || t->gold_step[k] == t->gold_step[k - 1])
+        return false;
+    if (strncmp(t->text[k], "Step", 4) != 0)
+        strcpy(name, "answer");
+    else
+        snprintf(name, 16, "%d", t->gold_step[k] + 1);
+    return true;
 }
 
 void parts_title(const struct attn_reader *reader, FILE *out, const char *what) {

@@ -18,7 +18,8 @@ bool parts_draw(struct parts *parts, bool ok, const char *name, const char *out,
 
 /* Single-quoted for gnuplot: nothing in it is special then but the quote. */
 void parts_quote(FILE *out, const char *text);
-/* Number of lemmas that are labelled in the text; the step behind the last is the answer. */
-int parts_lemmas(const struct attn_tokens *tokens);
+/* "3" where token k begins the third step of a solution of lemmas, "answer" where it begins the
+ * answer; false where it begins neither. */
+bool parts_step(const struct attn_tokens *tokens, int32_t k, char name[16]);
 /* title = 'MODEL on SAMPLE, POLICY: WHAT', from the file's attributes. */
 void parts_title(const struct attn_reader *reader, FILE *out, const char *what);

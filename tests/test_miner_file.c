@@ -203,6 +203,7 @@ static void record(const char *mode, const char *out) {
 }
 
 static void test_miner_file_through_the_commands(void **state) {
+    struct cli cli;
     char lives[120], full[160], path[4][300];
     snprintf(lives, sizeof lives, "%s", folder_path(*state, "lives"));
     snprintf(full, sizeof full, "%s", folder_path(*state, "full"));
@@ -218,6 +219,10 @@ static void test_miner_file_through_the_commands(void **state) {
     free(file), free(live);
 
     CLI_FAILS(EXIT_USAGE, "expected one of", "analyze", path[0], "--dataset", "lemmas");
+    cli_run(&cli, NULL, "analyze", path[0], path[0], "--db", cli_path("files.db"), NULL);
+    assert_int_equal(cli.code, EXIT_USAGE);
+    assert_non_null(strstr(cli.err, "as in a file before it"));
+    cli_free(&cli);
     CLI_FAILS(EXIT_USAGE, "take --dataset", "analyze", path[0], "--policy", "raas");
     CLI_FAILS(EXIT_USAGE, "expected full", "plot", "attention", path[0]);
     char db[200], other[120];
@@ -226,7 +231,6 @@ static void test_miner_file_through_the_commands(void **state) {
     CLI_FAILS(EXIT_USAGE, "No such file", "analyze", other, "--db", db);
     CLI_FAILS(EXIT_USAGE, "no queries of the prompt", "analyze", path[2], "--rows", "all", "--db",
               db);
-    struct cli cli;
     cli_run(&cli, NULL, "record", "--dataset", "lemmas:steps=2", "--mode", "pooled,lifecycle",
             "--out", other, NULL);
     assert_int_equal(cli.code, 0);
