@@ -70,7 +70,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% t
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
+.PHONY: all demo pictures test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -205,6 +205,18 @@ demo: deps ## install what is missing, build, run the small sweep, print the tab
 	@$(SUBMAKE) raas
 	./raas run experiments/demo.json
 	./raas plot accuracy_vs_budget
+
+# a head that reads lemmas, under the threshold that the proof chose (results/reference/miner_proof.txt)
+LOOK := results/attn/full/lemmas-16-1-0.h5
+LOOK_AT := --layer 5 --head 1 --theta 0.6
+pictures: deps ## draw every picture of attention, from fresh decodes of the embedded model
+	@$(SUBMAKE) raas
+	./raas analyze --dataset lemmas:steps=16 --n 20
+	@for f in $(patsubst plots/%.sql,%,$(wildcard plots/mined_*.sql)); do echo "./raas plot $$f"; ./raas plot $$f || exit; done
+	./raas record --dataset lemmas:steps=16 --mode full --solution gold --out results/attn/full
+	./raas plot attention $(LOOK)
+	./raas plot attention $(LOOK) $(LOOK_AT) --from 198 --to 268
+	./raas plot lifelines $(LOOK) $(LOOK_AT)
 
 # --- fuzzing (clang's libFuzzer) ---------------------------------------------
 FUZZ_SECONDS ?= 30

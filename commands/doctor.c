@@ -216,10 +216,9 @@ static void check_attention(struct checkup *up, const char *path) {
     const struct attn_info *i = attn_info(r);
     char *policy = attn_note(r, "policy"), *sample = attn_note(r, "sample");
     note(up, "attention", FINE,
-         "%s: whole; %s%s%s of %s under %s: %d layers, %d heads, %d queries, %d keys", path,
-         i->full ? "full" : "", i->full && i->pooled ? " and " : "", i->pooled ? "pooled" : "",
-         sample ? sample : "a sample", policy ? policy : "a policy", i->layers.n, i->heads.n,
-         i->n_steps, i->n_keys);
+         "%s: whole; %s of %s under %s: %d layers, %d heads, %d queries, %d keys", path,
+         attn_modes(i), sample ? sample : "a sample", policy ? policy : "a policy", i->layers.n,
+         i->heads.n, i->n_steps, i->n_keys);
     free(policy);
     free(sample);
     attn_close(r);
