@@ -120,9 +120,10 @@ $(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registr
 	@.ci/registry scorers > $@
 
 # the schema inside the program
-$(GEN)/schema.h: store/schema.sql store/schema_analysis.sql .ci/embed
+SCHEMAS := schema schema_analysis schema_shadow
+$(GEN)/schema.h: $(SCHEMAS:%=store/%.sql) .ci/embed Makefile
 	@mkdir -p $(@D)
-	@{ .ci/embed schema_sql store/schema.sql; .ci/embed schema_analysis_sql store/schema_analysis.sql; } > $@
+	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql || exit 1; done > $@
 
 # provenance: the commit, renewed only when it changes
 $(GEN)/version.h: FORCE

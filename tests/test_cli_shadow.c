@@ -35,7 +35,7 @@ static void test_shadow_command_replays_gold(void **state) {
     for (int i = 0; i < 3; i++) {
         struct cli cli;
         cli_run(&cli, NULL, "shadow", "--dataset", "lemmas:steps=4", "--n=2", "--json", "--policy",
-                policies[i], NULL);
+                policies[i], "--db", cli_path("shadow-gold.db"), NULL);
         parse(&cli, &kl, &tokens);
         assert_true(i < 2 ? kl == 0 : kl > 0.01);
         assert_true(tokens > 100);
@@ -53,7 +53,7 @@ static void test_shadow_command_replays_lines(void **state) {
     double kl, tokens;
     cli_write(path, lines, strlen(lines));
     cli_run(&cli, NULL, "shadow", "--jsonl", path, "--dataset", "lemmas", "--json", "--policy",
-            "full", NULL);
+            "full", "--db", cli_path("shadow-lines.db"), NULL);
     parse(&cli, &kl, &tokens);
     assert_true(kl == 0 && tokens == 9);
     cli_free(&cli);
@@ -77,9 +77,10 @@ static void test_shadow_command_replays_a_run(void **state) {
 
 static void test_shadow_command_refuses(void **state) {
     (void)state;
+    const char *db = cli_path("shadow-none.db");
     CLI_FAILS(2, "expected one of --run, --jsonl and --dataset", "shadow");
-    CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope");
-    CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0");
+    CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope", "--db", db);
+    CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0", "--db", db);
     CLI_FAILS(2, "unknown policy", "shadow", "--dataset", "lemmas", "--policy", "nope");
     CLI_FAILS(2, "chat template 'nope'", "shadow", "--dataset", "lemmas", "--template", "nope");
     static const char *const bad[] = {
@@ -89,9 +90,10 @@ static void test_shadow_command_refuses(void **state) {
                                        "expected \"ids\", a list", "what \"prompt_tokens\" says"};
     for (int i = 0; i < 5; i++) {
         const char *path = cli_path("shadow-bad.jsonl");
+        db = cli_path("shadow-none.db");
         cli_write(path, bad[i], strlen(bad[i]));
-        CLI_FAILS(3, says[i], "shadow", "--jsonl", path);
-        CLI_FAILS(3, "line 1", "shadow", "--jsonl", path);
+        CLI_FAILS(3, says[i], "shadow", "--jsonl", path, "--db", db);
+        CLI_FAILS(3, "line 1", "shadow", "--jsonl", path, "--db", db);
     }
 }
 
