@@ -120,7 +120,7 @@ $(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registr
 	@.ci/registry scorers > $@
 
 # the schema inside the program
-SCHEMAS := schema schema_analysis schema_shadow
+SCHEMAS := schema schema_analysis schema_shadow schema_explain
 $(GEN)/schema.h: $(SCHEMAS:%=store/%.sql) .ci/embed Makefile
 	@mkdir -p $(@D)
 	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql || exit 1; done > $@

@@ -244,7 +244,7 @@ static void print_agreement(const struct sheet *s, int64_t budget, FILE *out) {
 }
 
 static void print_places(const struct sheet *s, FILE *out) {
-    static const char *const heads[] = {"kept", "KL (nats)", "place", "accuracy",
+    static const char *const heads[] = {"kept", "KL (nats)",   "place",   "accuracy",
                                         "95 %", "place by it", "problems"};
     struct grid g = {0};
     int budgets = 0;
@@ -280,8 +280,8 @@ bool shadow_table(struct db *db, const struct shadow_rows *rows, FILE *out, stru
 }
 
 static void put_json(struct json_out *o, const struct sheet *s, const struct line *line) {
-    struct agreement a = ranked(line) ? agree(s, line->budget)
-                                      : (struct agreement){0, (double)NAN, (double)NAN};
+    struct agreement a =
+        ranked(line) ? agree(s, line->budget) : (struct agreement){0, (double)NAN, (double)NAN};
     json_open(o, '{');
     json_add_text(o, "policy", line->policy);
     json_name(o, "budget");

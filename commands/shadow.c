@@ -105,10 +105,9 @@ static bool replay(const struct shadow_param *p, struct work *w, struct err *e) 
                             .done = shadow_store_add,
                             .user = &store};
     shadow.session = common_session(&p->common, w->model, (int)p->batch, texts->longest, e);
-    bool ok = shadow.session &&
-              shadow_store_open(&store, w->db, w->run, &shadow, texts,
-                                (enum precision)p->common.precision,
-                                session_backend(p->common.backend), e);
+    bool ok = shadow.session && shadow_store_open(&store, w->db, w->run, &shadow, texts,
+                                                  (enum precision)p->common.precision,
+                                                  session_backend(p->common.backend), e);
     if (ok && store.n_done_first)
         log_info("shadow: %d of %d stored already", store.n_done_first,
                  shadow.n_texts * shadow.n_plans);

@@ -128,8 +128,8 @@ bool shadow_store_open(struct shadow_store *store, struct db *db, int64_t run,
     store->keys = must_zalloc(all, sizeof *store->keys);
     store->done = must_zalloc(all, sizeof *store->done);
     char(*sha256)[HASH_HEX] = must_zalloc(n, sizeof *sha256);
-    bool ok = db_begin(db, e) && put_all(store, texts, precision, backend, sha256, e) &&
-              db_commit(db, e);
+    bool ok =
+        db_begin(db, e) && put_all(store, texts, precision, backend, sha256, e) && db_commit(db, e);
     free(sha256);
     if (ok)
         return true;
@@ -183,8 +183,7 @@ bool shadow_store_add(void *user, const struct shadow_result *r, struct err *e) 
         .agreement = agreed / r->n_steps,
         .first_divergence = r->first_divergence,
         .lost = r->lost ? lost : (double)NAN,
-        .effective_budget =
-            plan_effective_budget(&s->plans[r->plan], s->texts[r->text].n_prompt),
+        .effective_budget = plan_effective_budget(&s->plans[r->plan], s->texts[r->text].n_prompt),
         .kept_peak = r->stats.kept_peak,
         .kv_bytes_peak = r->stats.kv_bytes_peak,
         .evictions = r->stats.evictions,

@@ -8,7 +8,7 @@
 #include "experiments/shadow.h"
 #include "store/db.h"
 
-struct shadow_origin {     /* where a text comes from; owned */
+struct shadow_origin {      /* where a text comes from; owned */
     char *dataset, *sample; /* names; of lines without them: the file's name, "line 3" */
 };
 struct shadow_texts {

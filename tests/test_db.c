@@ -59,10 +59,10 @@ static void test_db_stores_and_finds_again(void **state) {
 /* What stands in a database of schema 1 stays; whoever only reads is told to let it be migrated. */
 static void test_db_migrates(void **state) {
     static const char *const back[] = {
-        "DROP VIEW v_shadow",         "DROP VIEW v_shadow_head",    "DROP VIEW v_shadow_step",
-        "DROP VIEW v_shadow_text",    "DROP TABLE shadow_head",     "DROP TABLE shadow",
-        "DROP TABLE shadow_cell",     "DROP TABLE shadow_text",     "DROP VIEW v_analysis",
-        "DROP TABLE analysis_point",  "DROP TABLE analysis_head",   "DROP TABLE analysis",
+        "DROP VIEW v_shadow",        "DROP VIEW v_shadow_head",  "DROP VIEW v_shadow_step",
+        "DROP VIEW v_shadow_text",   "DROP TABLE shadow_head",   "DROP TABLE shadow",
+        "DROP TABLE shadow_cell",    "DROP TABLE shadow_text",   "DROP VIEW v_analysis",
+        "DROP TABLE analysis_point", "DROP TABLE analysis_head", "DROP TABLE analysis",
         "PRAGMA user_version = 1",
     };
     const char *path = folder_path(*state, "raas.db");
