@@ -8,14 +8,15 @@
 #include "base/json.h"
 
 /* As v_causes names them. */
-static const char *const causes[] = {"source_evicted", "statement_evicted", "unread", "arithmetic",
-                                     "cut"};
+static const char *const causes[] = {"source_evicted", "statement_evicted", "working_evicted",
+                                     "unread",         "arithmetic",        "cut"};
 enum { N_CAUSES = sizeof causes / sizeof *causes };
 
 static const char table_sql[] =
     "SELECT model, dataset, policy, budget, answers, wrong, kv_tokens_peak, "
     "sum(n) FILTER (WHERE cause = 'source_evicted'), "
-    "sum(n) FILTER (WHERE cause = 'statement_evicted'), sum(n) FILTER (WHERE cause = 'unread'), "
+    "sum(n) FILTER (WHERE cause = 'statement_evicted'), "
+    "sum(n) FILTER (WHERE cause = 'working_evicted'), sum(n) FILTER (WHERE cause = 'unread'), "
     "sum(n) FILTER (WHERE cause = 'arithmetic'), sum(n) FILTER (WHERE cause = 'cut'), "
     "sum(full_right), sum(full_tried), min(agreement), "
     "sum(full_right) FILTER (WHERE cause LIKE '%_evicted'), "
@@ -23,8 +24,19 @@ static const char table_sql[] =
     "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1) "
     "GROUP BY cell_id ORDER BY model, dataset, policy <> 'full', policy, budget, cell_id";
 enum {
-    MODEL, DATASET, POLICY, BUDGET, ANSWERS, WRONG, KEPT, FIRST_CAUSE,
-    FULL_RIGHT = FIRST_CAUSE + N_CAUSES, FULL_TRIED, AGREEMENT, EVICTED_RIGHT, EVICTED_TRIED
+    MODEL,
+    DATASET,
+    POLICY,
+    BUDGET,
+    ANSWERS,
+    WRONG,
+    KEPT,
+    FIRST_CAUSE,
+    FULL_RIGHT = FIRST_CAUSE + N_CAUSES,
+    FULL_TRIED,
+    AGREEMENT,
+    EVICTED_RIGHT,
+    EVICTED_TRIED
 };
 
 static struct db_query *ask(struct db *db, int64_t run, struct err *e) {
@@ -35,14 +47,15 @@ static struct db_query *ask(struct db *db, int64_t run, struct err *e) {
 }
 
 static bool any(int64_t rows, struct db *db, struct err *e) {
-    return rows > 0 || err_set(e, EXIT_CONTENT, "%s: no answers to lemmas that are explained, or all right",
-                               db_path(db));
+    return rows > 0 ||
+           err_set(e, EXIT_CONTENT, "%s: no answers to lemmas that are explained, or all right",
+                   db_path(db));
 }
 
 static void open_grid(struct grid *g) {
-    static const char *const heads[] = {"budget",    "kept",   "answers",    "wrong",
-                                        "source gone", "statement gone", "unread", "arithmetic",
-                                        "cut",       "right under full"};
+    static const char *const heads[] = {
+        "budget",       "kept",   "answers",    "wrong", "source gone",     "statement gone",
+        "working gone", "unread", "arithmetic", "cut",   "right under full"};
     grid_column(g, GRID_LEFT, "policy");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         grid_column(g, GRID_RIGHT, heads[i]);
@@ -56,9 +69,9 @@ static void put_cell(struct grid *g, const struct db_query *q) {
     grid_cell(g, "%d", (int)db_int(q, WRONG));
     for (int c = 0; c < N_CAUSES; c++)
         grid_cell(g, "%d", (int)db_int(q, FIRST_CAUSE + c));
-    db_int(q, FULL_TRIED) ? grid_cell(g, "%d of %d", (int)db_int(q, FULL_RIGHT),
-                                      (int)db_int(q, FULL_TRIED))
-                          : grid_cell(g, "%s", "");
+    db_int(q, FULL_TRIED)
+        ? grid_cell(g, "%d of %d", (int)db_int(q, FULL_RIGHT), (int)db_int(q, FULL_TRIED))
+        : grid_cell(g, "%s", "");
 }
 
 struct sums {
@@ -68,12 +81,15 @@ struct sums {
 
 static void print_sums(const struct sums *s, FILE *out) {
     if (s->evicted_tried)
-        fprintf(out, "with everything held again (full attention, from what stands before the step) "
-                     "%d of %d steps that an eviction spoiled come out right; of all %d of %d\n",
+        fprintf(out,
+                "with everything held again (full attention, from what stands before the step) "
+                "%d of %d steps that an eviction spoiled come out right; of all %d of %d\n",
                 (int)s->evicted_right, (int)s->evicted_tried, (int)s->right, (int)s->tried);
     if (!isnan(s->agreement))
-        fprintf(out, "replays chose the ids that were written: at least %.2f %% of those of any answer\n",
-                100 * s->agreement);
+        fprintf(
+            out,
+            "replays chose the ids that were written: at least %.2f %% of those of any answer\n",
+            100 * s->agreement);
 }
 
 bool cause_table(struct db *db, int64_t run, FILE *out, struct err *e) {

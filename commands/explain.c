@@ -51,6 +51,9 @@ static const char about[] =
     "least half\n                     of the KV heads that serve validated heads (those that the "
     "proof finds)\n"
     "  statement_evicted  what the prompt says was gone from them\n"
+    "  working_evicted    computing: what the step itself had written was gone, from half of all "
+    "KV "
+    "heads\n"
     "  unread             all was there, and every validated head gave it less than its threshold\n"
     "  arithmetic         it was there, and what was written is wrong\n"
     "  cut                no step is wrong: the answer was cut\n"
@@ -72,14 +75,14 @@ struct work { /* one invocation */
 
 static bool prove(struct work *w, struct err *e) {
     struct validation v;
-    struct validate_params params = {.model = w->model,
-                                     .session = {.precision = PRECISION_BF16,
-                                                 .n_threads = (int)w->param->threads},
-                                     .steps = 16,
-                                     .n = 20,
-                                     .n_train = 50,
-                                     .n_knobs = 20,
-                                     .seed = 1};
+    struct validate_params params = {
+        .model = w->model,
+        .session = {.precision = PRECISION_BF16, .n_threads = (int)w->param->threads},
+        .steps = 16,
+        .n = 20,
+        .n_train = 50,
+        .n_knobs = 20,
+        .seed = 1};
     option_defaults(lifecycle_options, &params.life);
     log_info("no proof of this model is stored: looking for the heads that read lemmas, as raas "
              "analyze --validate does");
@@ -97,8 +100,8 @@ static bool find_heads(struct work *w, struct err *e) {
     double least = w->param->f1;
     if (!explain_heads_load(&w->heads, w->db, w->model, least, &found, e))
         return false;
-    if (!found && (!prove(w, e) ||
-                   !explain_heads_load(&w->heads, w->db, w->model, least, &found, e)))
+    if (!found &&
+        (!prove(w, e) || !explain_heads_load(&w->heads, w->db, w->model, least, &found, e)))
         return false;
     w->params = explain_heads_json(&w->heads);
     return true;
@@ -232,15 +235,15 @@ static bool print_accounts(struct work *w, struct err *e) {
     const char *policy = w->param->policy;
     if (policy && !policy_parse(policy, &plan, e))
         return false;
-    struct db_query *q =
-        db_query(w->db,
-                 "SELECT account, model, dataset, sample, policy, budget, repeat, cause, step, part, "
-                 "source_step, gold, written, kv_heads, holders, query, evicted_at, evicted_step, "
-                 "given, theta, agreement, full_right FROM v_explain WHERE sample = ?1 "
-                 "AND (?2 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?2)) "
-                 "AND (?3 IS NULL OR policy = ?3) AND (?4 = 0 OR budget = ?4) "
-                 "ORDER BY policy, budget, cell_id, repeat",
-                 e);
+    struct db_query *q = db_query(
+        w->db,
+        "SELECT account, model, dataset, sample, policy, budget, repeat, cause, step, part, "
+        "source_step, gold, written, kv_heads, holders, query, evicted_at, evicted_step, "
+        "given, theta, agreement, full_right FROM v_explain WHERE sample = ?1 "
+        "AND (?2 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?2)) "
+        "AND (?3 IS NULL OR policy = ?3) AND (?4 = 0 OR budget = ?4) "
+        "ORDER BY policy, budget, cell_id, repeat",
+        e);
     if (!q)
         return false;
     db_bind_text(q, 1, w->sample);
@@ -288,8 +291,8 @@ static bool explain(struct work *w, struct err *e) {
     struct explain_answers all;
     if (!explain_answers_load(&all, w->db, w->model, &choice, e))
         return false;
-    bool ok = (!w->sample || check_sample(w, &all, e)) && find_heads(w, e) &&
-              explain_answers(w, &all, e);
+    bool ok =
+        (!w->sample || check_sample(w, &all, e)) && find_heads(w, e) && explain_answers(w, &all, e);
     if (ok && w->sample)
         ok = print_accounts(w, e);
     else if (ok)
@@ -307,11 +310,14 @@ static bool begin(struct work *w, int argc, char **argv, struct err *e) {
     struct db_run run = {.name = "explain",
                          .argc = argc,
                          .argv = argv,
-                         .threads = p->threads ? (int)p->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+                         .threads =
+                             p->threads ? (int)p->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
                          .isa = "as the answers'"};
     struct db *there = db_open(common_db(p->db), DB_READ, e); /* it must exist */
     db_close(there);
-    w->db = e->code && e->code != EXIT_CONTENT ? NULL : (memset(e, 0, sizeof *e), db_open(common_db(p->db), DB_WRITE, e));
+    w->db = e->code && e->code != EXIT_CONTENT
+                ? NULL
+                : (memset(e, 0, sizeof *e), db_open(common_db(p->db), DB_WRITE, e));
     return w->db && results_run(w->db, p->run, &w->from_run, e) &&
            db_run_start(w->db, &run, &w->run, e);
 }
@@ -333,13 +339,14 @@ static int explain_command(int argc, char **argv, struct err *e) {
     char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
     memcpy(given, argv, (size_t)argc * sizeof *given);
     option_defaults(options, &param);
-    bool ok = option_argv(options, &param, usage, about, argc, argv, &n_args, e) &&
-              (n_args <= 1 || err_set(e, EXIT_USAGE, "expected one sample at most; usage: %s", usage));
+    bool ok =
+        option_argv(options, &param, usage, about, argc, argv, &n_args, e) &&
+        (n_args <= 1 || err_set(e, EXIT_USAGE, "expected one sample at most; usage: %s", usage));
     w.sample = ok && n_args ? argv[0] : NULL;
     struct common common = {.model = param.model};
-    ok = ok && (w.model = common_model(&common, e)) &&
-         (w.model->tokenizer ||
-          err_set(e, EXIT_CONTENT, "%s: expected a tokenizer", w.model->path));
+    ok =
+        ok && (w.model = common_model(&common, e)) &&
+        (w.model->tokenizer || err_set(e, EXIT_CONTENT, "%s: expected a tokenizer", w.model->path));
     stop_install();
     if (ok && begin(&w, argc, given, e))
         explain(&w, e);

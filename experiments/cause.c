@@ -6,14 +6,14 @@
 #include "base/err.h"
 
 const char *const cause_names[CAUSES] = {
-    "source_evicted", "statement_evicted", "unread", "arithmetic", "cut",
+    "source_evicted", "statement_evicted", "working_evicted", "unread", "arithmetic", "cut",
 };
 
 /* --- needs ------------------------------------------------------------------------------------ */
 
-struct need *needs_add(struct needs *needs, bool statement, int step) {
+struct need *needs_add(struct needs *needs, enum need_kind kind, int step) {
     needs->items = must_realloc(needs->items, (size_t)(needs->n + 1) * sizeof *needs->items);
-    needs->items[needs->n] = (struct need){.statement = statement, .step = step};
+    needs->items[needs->n] = (struct need){.kind = kind, .step = step};
     return &needs->items[needs->n++];
 }
 
@@ -109,40 +109,46 @@ int32_t trace_held(const struct trace *t, const struct need *need, int kv_head) 
     return best;
 }
 
-int trace_serving(const struct trace *t, bool *serving) {
-    int n = 0;
-    memset(serving, 0, (size_t)(t->n_layers * t->n_kv_heads) * sizeof *serving);
-    for (int h = 0; h < t->n_heads; h++) {
-        int kv = t->heads[h].layer * t->n_kv_heads + t->heads[h].head / t->group;
-        n += !serving[kv];
-        serving[kv] = true;
-    }
+int trace_asked(const struct trace *t, enum need_kind kind, bool *asked) {
+    int kv = t->n_layers * t->n_kv_heads, n = 0;
+    for (int h = 0; h < kv; h++)
+        asked[h] = kind == NEED_WORKING;
+    for (int h = 0; h < t->n_heads; h++)
+        asked[t->heads[h].layer * t->n_kv_heads + t->heads[h].head / t->group] = true;
+    for (int h = 0; h < kv; h++)
+        n += asked[h];
+    return n;
+}
+
+static int count(const struct trace *t, const struct need *need, int *holders) {
+    int kv = t->n_layers * t->n_kv_heads;
+    bool *asked = must_alloc((size_t)kv * sizeof *asked);
+    int n = trace_asked(t, need->kind, asked);
+    *holders = 0;
+    for (int h = 0; h < kv; h++)
+        *holders += asked[h] && trace_held(t, need, h) == t->query;
+    free(asked);
     return n;
 }
 
 int trace_holders(const struct trace *t, const struct need *need) {
-    int kv = t->n_layers * t->n_kv_heads, n = 0;
-    bool *serving = must_alloc((size_t)kv * sizeof *serving);
-    trace_serving(t, serving);
-    for (int h = 0; h < kv; h++)
-        n += serving[h] && trace_held(t, need, h) == t->query;
-    free(serving);
-    return n;
+    int holders;
+    count(t, need, &holders);
+    return holders;
 }
 
 static bool is_gone(const struct trace *t, const struct need *need) {
-    bool *serving = must_alloc((size_t)(t->n_layers * t->n_kv_heads) * sizeof *serving);
-    int n = trace_serving(t, serving);
-    free(serving);
-    return 2 * (n - trace_holders(t, need)) >= n;
+    int holders, n = count(t, need, &holders);
+    return 2 * (n - holders) >= n;
 }
 
 enum cause trace_cause(const struct trace *t, int *which) {
-    for (int statement = 0; statement < 2; statement++)
+    static const enum cause gone[] = {CAUSE_SOURCE, CAUSE_STATEMENT, CAUSE_WORKING};
+    for (int kind = NEED_VALUE; kind <= NEED_WORKING; kind++)
         for (int i = 0; i < t->needs->n; i++)
-            if (t->needs->items[i].statement == statement && is_gone(t, &t->needs->items[i])) {
+            if ((int)t->needs->items[i].kind == kind && is_gone(t, &t->needs->items[i])) {
                 *which = i;
-                return statement ? CAUSE_STATEMENT : CAUSE_SOURCE;
+                return gone[kind];
             }
     *which = 0;
     bool read = t->needs->near || !t->needs->n;

@@ -25,8 +25,8 @@ static bool prepare(struct explanation *x, const struct model *model,
     int32_t since;
     explain_needs(&answer->problem, s, &x->wrong, x->at, &x->needs, &since);
     x->query = spelled_token(s, x->wrong.text) - 1;
-    trace_open(&x->trace, &x->needs, heads->items, heads->n, c->n_layers, c->n_heads,
-               c->n_kv_heads, since, x->query);
+    trace_open(&x->trace, &x->needs, heads->items, heads->n, c->n_layers, c->n_heads, c->n_kv_heads,
+               since, x->query);
     return true;
 }
 
@@ -79,11 +79,8 @@ static struct request full_of(struct explanation *x, const struct plan *full) {
     const struct explain_answer *a = x->answer;
     size_t line = x->wrong.line;
     int before = line ? spelled_token(&x->spelled, (size_t)x->at[line - 1]) + 1 : a->n_prompt;
-    return (struct request){.ids = a->ids,
-                            .n_ids = before,
-                            .plan = full,
-                            .max_new = EXPLAIN_STEP,
-                            .user = x};
+    return (struct request){
+        .ids = a->ids, .n_ids = before, .plan = full, .max_new = EXPLAIN_STEP, .user = x};
 }
 
 /* --- many at once ----------------------------------------------------------------------------- */

@@ -24,8 +24,8 @@ bool explain_heads_load(struct explain_heads *heads, struct db *db, const struct
 /* [{"layer", "head", "theta"}], malloc'd. */
 char *explain_heads_json(const struct explain_heads *heads);
 
-struct explain_answer { /* a wrong answer; all pointers are owned */
-    int64_t result;      /* row of the database */
+struct explain_answer {                       /* a wrong answer; all pointers are owned */
+    int64_t result;                           /* row of the database */
     char result_key[HASH_HEX], key[HASH_HEX]; /* key: of its explanation */
     char *dataset, *sample, *policy;          /* policy: budget included */
     char *extracted;
@@ -38,15 +38,15 @@ struct explain_answer { /* a wrong answer; all pointers are owned */
     enum precision precision;
     char isa[32], backend[8];
 };
-struct explain_choice {  /* which answers; NULL, 0: any */
+struct explain_choice { /* which answers; NULL, 0: any */
     int64_t run;
-    const char *sample;  /* name */
-    const char *policy;  /* spelling, budget included where it is meant */
+    const char *sample; /* name */
+    const char *policy; /* spelling, budget included where it is meant */
 };
 struct explain_answers {
     struct explain_answer *items; /* [n], ordered by precision and isa */
-    int n, other;                 /* other: left out, since this program's policy is another version */
-    int longest;                  /* tokens */
+    int n, other; /* other: left out, since this program's policy is another version */
+    int longest;  /* tokens */
 };
 /* The wrong answers of this model among those asked for, cells of `lemmas` alone. EXIT_CONTENT
  * where a problem or a prompt is not what it was. On failure nothing has to be freed. */
@@ -62,12 +62,12 @@ struct explanation {
     struct needs needs;
     struct trace trace; /* not open where nothing was replayed */
     enum cause cause;
-    int which;       /* the need that decided */
-    int32_t query;   /* that told the first wrong token; -1: there is none */
+    int which;                  /* the need that decided */
+    int32_t query;              /* that told the first wrong token; -1: there is none */
     int vocab, n_told, n_agree; /* ids that the replay was asked for, and chose too */
-    int full_right;  /* the step comes out right under full attention: 0, 1, or -1: not tried */
+    int full_right;      /* the step comes out right under full attention: 0, 1, or -1: not tried */
     struct id_list full; /* what came out */
-    bool failed;     /* logits that are not finite */
+    bool failed;         /* logits that are not finite */
 };
 
 /* Explains up to EXPLAIN_GROUP answers of one precision and isa. out: [n]. `width`: of the session,

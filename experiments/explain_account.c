@@ -56,9 +56,11 @@ static void put_place(FILE *out, int step, int n_steps) {
 
 static void put_need(const struct explanation *x, const struct need *need, FILE *out) {
     const struct problem *p = &x->answer->problem;
-    if (need->statement && need->step == p->n_steps)
+    if (need->kind == NEED_WORKING)
+        fputs("the step so far", out);
+    else if (need->kind == NEED_STATEMENT && need->step == p->n_steps)
         fputs("whom the question asks for", out);
-    else if (need->statement)
+    else if (need->kind == NEED_STATEMENT)
         fprintf(out, "the statement of step %d", need->step + 1);
     else
         fprintf(out, "the value of step %d, %.*s", need->step + 1,
@@ -73,32 +75,35 @@ static void put_need(const struct explanation *x, const struct need *need, FILE 
     }
 }
 
-/* The latest query by which a serving KV head had lost the need; -1: none lost it. */
+/* The latest query by which a KV head that is asked had lost the need; -1: none lost it. */
 static int32_t evicted_at(const struct explanation *x, const struct need *need) {
     const struct trace *t = &x->trace;
-    bool *serving = must_alloc((size_t)(t->n_layers * t->n_kv_heads) * sizeof *serving);
+    bool *asked = must_alloc((size_t)(t->n_layers * t->n_kv_heads) * sizeof *asked);
     int32_t latest = -1;
-    trace_serving(t, serving);
+    trace_asked(t, need->kind, asked);
     for (int h = 0; h < t->n_layers * t->n_kv_heads; h++) {
-        int32_t held = serving[h] ? trace_held(t, need, h) : t->query;
+        int32_t held = asked[h] ? trace_held(t, need, h) : t->query;
         if (held < t->query && held + 1 > latest)
             latest = held + 1;
     }
-    free(serving);
+    free(asked);
     return latest;
 }
 
 static void put_holders(const struct explanation *x, const struct need *need, FILE *out) {
     const struct trace *t = &x->trace;
     int kv = t->n_layers * t->n_kv_heads, all = 0;
-    bool *serving = must_alloc((size_t)kv * sizeof *serving);
-    int n = trace_serving(t, serving);
+    bool *asked = must_alloc((size_t)kv * sizeof *asked);
+    int n = trace_asked(t, need->kind, asked);
     for (int h = 0; h < kv; h++)
         all += trace_held(t, need, h) == t->query;
-    fprintf(out, "  held       by %d of %d KV heads that serve validated heads, by %d of %d in all\n",
-            trace_holders(t, need), n, all, kv);
-    for (int h = 0; h < kv; h++) {
-        int32_t held = serving[h] ? trace_held(t, need, h) : t->query;
+    fputs("  held       by ", out);
+    if (n < kv)
+        fprintf(out, "%d of %d KV heads that serve validated heads, by ", trace_holders(t, need),
+                n);
+    fprintf(out, "%d of %d in all\n", all, kv);
+    for (int h = 0; n < kv && h < kv; h++) {
+        int32_t held = asked[h] ? trace_held(t, need, h) : t->query;
         if (held >= t->query)
             continue;
         fprintf(out, "  evicted    from KV head %d of layer %d by token %d, in ", h % t->n_kv_heads,
@@ -106,7 +111,7 @@ static void put_holders(const struct explanation *x, const struct need *need, FI
         put_place(out, step_of_position(x, held + 1), x->answer->problem.n_steps);
         fprintf(out, ", %d tokens before it was needed\n", t->query - held - 1);
     }
-    free(serving);
+    free(asked);
 }
 
 static void put_attention(const struct explanation *x, FILE *out) {
@@ -123,6 +128,7 @@ static void put_attention(const struct explanation *x, FILE *out) {
 static const char *const verdicts[CAUSES] = {
     "a value that was needed had been evicted, and every restatement of it",
     "what the prompt says had been evicted",
+    "what the step itself had written so far had been evicted",
     "all that was needed was there, and no validated head read it",
     "what was needed was there, and what was written is wrong",
     "no step is wrong: the answer was cut",
@@ -201,6 +207,9 @@ static void fill_replay(const struct explanation *x, struct db_explain *row) {
     if (!x->needs.n)
         return;
     const struct need *need = &x->needs.items[x->which];
+    bool *asked = must_alloc((size_t)(t->n_layers * t->n_kv_heads) * sizeof *asked);
+    row->kv_heads = trace_asked(t, need->kind, asked);
+    free(asked);
     row->holders = trace_holders(t, need);
     row->evicted_at = evicted_at(x, need);
     row->evicted_step = row->evicted_at < 0 ? 0 : step_of_position(x, (int32_t)row->evicted_at);
@@ -221,6 +230,7 @@ bool explain_store(const struct explanation *x, const struct model *model, struc
         .source_step = -1,
         .gold = gold,
         .written = written,
+        .kv_heads = -1,
         .holders = -1,
         .query = -1,
         .evicted_at = -1,
@@ -230,9 +240,6 @@ bool explain_store(const struct explanation *x, const struct model *model, struc
         .full_right = x->full_right,
         .account = account,
     };
-    bool *serving = must_alloc((size_t)(x->trace.n_layers * x->trace.n_kv_heads) + 1);
-    row.kv_heads = trace_serving(&x->trace, serving);
-    free(serving);
     if (x->query >= 0)
         fill_replay(x, &row);
     bool ok = db_add_explain(db, &row, e);

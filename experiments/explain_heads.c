@@ -13,13 +13,11 @@ static bool take(struct explain_heads *heads, const struct json *head, double le
         !json_integer(json_get(head, "head"), 0, 1 << 20, &number))
         return false;
     if (f1 >= least && heads->n < EXPLAIN_HEADS)
-        heads->items[heads->n++] =
-            (struct validated_head){(int)layer, (int)number, theta, f1};
+        heads->items[heads->n++] = (struct validated_head){(int)layer, (int)number, theta, f1};
     return true;
 }
 
-static bool read_proof(struct explain_heads *heads, const char *text, double least,
-                       struct err *e) {
+static bool read_proof(struct explain_heads *heads, const char *text, double least, struct err *e) {
     struct json_doc *doc = json_parse(text, strlen(text), "proof", e);
     bool ok = doc != NULL;
     double best = 0, f1;

@@ -24,8 +24,26 @@ static const char answers_sql[] =
     "ORDER BY c.backend, c.precision, c.isa, d.name, s.position, c.policy, c.budget, c.id, "
     "r.repeat";
 enum {
-    RESULT, KEY, DATASET, SAMPLE, POSITION, PROMPT, POLICY, BUDGET, OPTIONS, TEMPLATE, PRECISION,
-    ISA, BACKEND, SEED, TEMPERATURE, REPEAT, IDS, FINISH, PROMPT_TOKENS, EXTRACTED
+    RESULT,
+    KEY,
+    DATASET,
+    SAMPLE,
+    POSITION,
+    PROMPT,
+    POLICY,
+    BUDGET,
+    OPTIONS,
+    TEMPLATE,
+    PRECISION,
+    ISA,
+    BACKEND,
+    SEED,
+    TEMPERATURE,
+    REPEAT,
+    IDS,
+    FINISH,
+    PROMPT_TOKENS,
+    EXTRACTED
 };
 
 void explain_answers_free(struct explain_answers *answers) {
@@ -53,8 +71,8 @@ static bool read_problem(const struct db_query *q, struct problem *out, struct e
     return ok;
 }
 
-static bool read_ids(const struct db_query *q, const struct model *model,
-                     struct explain_answer *a, struct err *e) {
+static bool read_ids(const struct db_query *q, const struct model *model, struct explain_answer *a,
+                     struct err *e) {
     struct id_list ids = {0};
     struct chat chat;
     const char *prompt = db_text(q, PROMPT), *list = db_text(q, IDS);
@@ -90,9 +108,9 @@ static bool read_answer(const struct db_query *q, const struct model *model,
     a->policy = spell(db_text(q, POLICY), db_int(q, BUDGET));
     a->extracted = must_strdup(db_text(q, EXTRACTED));
     /* As the run drew: by seed, the sample's number, and the repeat. */
-    a->draws = rng_key(rng_key(rng_key(0, (uint64_t)db_int(q, SEED)),
-                               (uint64_t)db_int(q, POSITION)),
-                       (uint64_t)db_int(q, REPEAT));
+    a->draws =
+        rng_key(rng_key(rng_key(0, (uint64_t)db_int(q, SEED)), (uint64_t)db_int(q, POSITION)),
+                (uint64_t)db_int(q, REPEAT));
     a->greedy = db_real(q, TEMPERATURE) <= 0;
     a->capped = !strcmp(db_text(q, FINISH), "cap");
     a->precision = strcmp(db_text(q, PRECISION), "fp32") ? PRECISION_BF16 : PRECISION_FP32;

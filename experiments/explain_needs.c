@@ -96,7 +96,7 @@ static size_t in_prompt(const struct desk *d, size_t from, size_t to) {
 }
 
 static struct need *need_statement(const struct desk *d, int step) {
-    struct need *need = needs_add(d->needs, true, step);
+    struct need *need = needs_add(d->needs, NEED_STATEMENT, step);
     size_t from, to, gold = d->wrong->gold, also = SIZE_MAX;
     wrong_step_statement(d->problem, step, &from, &to);
     size_t prompt = in_prompt(d, from, to);
@@ -111,7 +111,7 @@ static struct need *need_statement(const struct desk *d, int step) {
 /* Of the first statement, which says its value itself, that is a copy too. */
 static void need_value(const struct desk *d, int step) {
     const struct problem *p = d->problem;
-    struct need *need = needs_add(d->needs, false, step);
+    struct need *need = needs_add(d->needs, NEED_VALUE, step);
     const struct span *lemma = &p->lemmas[step];
     size_t from, to;
     if (p->dep_start[step] == p->dep_start[step + 1]) {
@@ -136,7 +136,7 @@ static void need_value(const struct desk *d, int step) {
 /* "How many shells does Bea have?": whose. */
 static void need_question(const struct desk *d) {
     const struct spelled *s = d->spelled;
-    struct need *need = needs_add(d->needs, true, d->problem->n_steps);
+    struct need *need = needs_add(d->needs, NEED_STATEMENT, d->problem->n_steps);
     static const char does[] = " does ";
     size_t size = s->start[s->n_prompt], word = sizeof does - 1;
     const char *last = NULL;
@@ -159,6 +159,8 @@ static void need_step(const struct desk *d) {
     for (int k = p->dep_start[step]; k < p->dep_start[step + 1]; k++)
         need_value(d, p->deps[k]);
     need_statement(d, step);
+    add_written(d, needs_add(d->needs, NEED_WORKING, step), d->wrong->line, d->wrong->gold, false,
+                step);
     d->needs->near = true;
 }
 

@@ -23,8 +23,8 @@ int spelled_token(const struct spelled *spelled, size_t byte_of_answer);
  *   label      the step's statement in the prompt (of the final answer: the question)
  *   statement  the same, and once it is restated, the restatement
  *   recall     the value that is recalled: where it was stated first, and each restatement
- *   compute, result  the values and the statement of the step; that they were read isn't judged,
- *              since they stand within the window
+ *   compute, result  the values and the statement of the step, and its working, what it has written
+ *              so far; that they were read isn't judged, since they stand within the window
  *   answer     the value that is asked for, and the question
  * Of a statement the names and numbers count, and the token to be copied; of the question the name.
  * *since: the first query (a position) whose reading counts. */

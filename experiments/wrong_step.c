@@ -26,9 +26,10 @@ void wrong_step_statement(const struct problem *p, int step, size_t *from, size_
     *to = (size_t)((recall && recall < so ? recall : so) - p->solution);
 }
 
-/* A number that goes on too long parts from gold behind its span. */
+/* With the space before it, which may be part of its first token. A number that goes on too long
+ * parts from gold behind its span. */
 static bool within(const struct span *span, size_t byte) {
-    return (size_t)span->from <= byte && byte <= (size_t)span->to;
+    return (size_t)span->from <= byte + 1 && byte <= (size_t)span->to;
 }
 
 static enum wrong_part part_of(const struct problem *p, struct wrong_step *w) {
@@ -90,6 +91,30 @@ static bool pass_object(struct walk *w) {
     return true;
 }
 
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* Passes over another number where gold has a step's. */
+static bool pass_number(struct walk *w) {
+    size_t from = w->g, to = w->g;
+    while (from > 0 && is_digit(w->gold[from - 1]))
+        from--;
+    while (is_digit(w->gold[to]))
+        to++;
+    size_t first = w->t - (w->g - from), last = first;
+    while (last < w->size && is_digit(w->text[last]))
+        last++;
+    static const char label[] = "Step ";
+    size_t before = sizeof label - 1;
+    if (to == from || last == first || from < before ||
+        memcmp(w->gold + from - before, label, before) != 0 ||
+        (from > before && w->gold[from - before - 1] != '\n'))
+        return false;
+    for (size_t k = from; k < to; k++)
+        w->at[k] = (int32_t)(first + (k - from) < last ? first + (k - from) : last - 1);
+    w->g = to, w->t = last;
+    return true;
+}
+
 struct wrong_step wrong_step(const struct problem *p, const char *text, size_t size, int32_t *at) {
     struct walk k = {.gold = p->solution, .text = text, .size = size, .at = at};
     size_t end = strlen(p->solution);
@@ -98,7 +123,7 @@ struct wrong_step wrong_step(const struct problem *p, const char *text, size_t s
     while (k.g < end) {
         if (k.t < size && k.gold[k.g] == text[k.t])
             at[k.g++] = (int32_t)k.t++;
-        else if (!pass_object(&k))
+        else if (!pass_object(&k) && !pass_number(&k))
             break;
     }
     struct wrong_step w = {.source = -1, .gold = k.g, .text = k.t};

@@ -1,13 +1,14 @@
 /* Where an answer to a `lemmas` problem first leaves the gold solution, and in which part of a
- * step. The solution is the only right one, so any other byte is wrong, with one exception: which
- * things are counted ("rings" or "nuts") decides nothing, and is passed over. */
+ * step. The solution is the only right one, so any other byte is wrong, but for two that decide
+ * nothing and are passed over: which things are counted ("rings" or "nuts"), and a step's number.
+ */
 #pragma once
 
 #include "datasets/dataset.h"
 
 enum wrong_part {
     WRONG_NOTHING,   /* as far as it goes the answer is gold: right, or cut */
-    WRONG_LABEL,     /* "Step 4: ", "The answer is ": which step comes, or that one does */
+    WRONG_LABEL,     /* "Step 4: ", "The answer is ": whether a step comes; or how one ends */
     WRONG_STATEMENT, /* "Bea has 35 more shells than Ed.", and the names that follow from it */
     WRONG_RECALL,    /* the value in "Recall Ed has 42." */
     WRONG_COMPUTE,   /* "Compute 42+35: 2+5+0=7, 4+3+0=7," */

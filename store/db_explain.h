@@ -10,9 +10,8 @@ struct db_explain {
     const char *cause, *part;
     int64_t step, source_step;  /* source_step -1: none */
     const char *gold, *written; /* the step as it should be, and as it is */
-    int64_t kv_heads;
     /* Of answers with a wrong step; -1 and NAN: not known. */
-    int64_t holders, query, evicted_at;
+    int64_t kv_heads, holders, query, evicted_at;
     int64_t evicted_step; /* counts where evicted_at does */
     double given, theta, agreement;
     int64_t full_right;

@@ -29,7 +29,7 @@ bool db_add_explain(struct db *db, const struct db_explain *x, struct err *e) {
     some(&row, x->source_step, x->source_step >= 0);
     db_row_text(&row, x->gold);
     db_row_text(&row, x->written);
-    db_row_int(&row, x->kv_heads);
+    some(&row, x->kv_heads, x->kv_heads >= 0);
     some(&row, x->holders, x->holders >= 0);
     some(&row, x->query, x->query >= 0);
     some(&row, x->evicted_at, x->evicted_at >= 0);

@@ -9,8 +9,8 @@ CREATE TABLE explain (
     run_id       INTEGER NOT NULL REFERENCES run (id),
     result_id    INTEGER NOT NULL REFERENCES result (id),
     params       TEXT NOT NULL CHECK (json_valid(params)), -- validated heads and their thresholds
-    cause        TEXT NOT NULL CHECK (cause IN ('source_evicted', 'statement_evicted', 'unread',
-                                                'arithmetic', 'cut')),
+    cause        TEXT NOT NULL CHECK (cause IN ('source_evicted', 'statement_evicted',
+                                                'working_evicted', 'unread', 'arithmetic', 'cut')),
     step         INTEGER NOT NULL CHECK (typeof(step) = 'integer'), -- from 0
     part         TEXT NOT NULL CHECK (part IN ('nothing', 'label', 'statement', 'recall', 'compute',
                                                'result', 'answer')),
@@ -18,7 +18,8 @@ CREATE TABLE explain (
                                                  -- statement was needed; NULL: none, or the question
     gold         TEXT NOT NULL CHECK (typeof(gold) = 'text'), -- the step as it should be
     written      TEXT NOT NULL CHECK (typeof(written) = 'text'),
-    kv_heads     INTEGER NOT NULL CHECK (typeof(kv_heads) = 'integer'), -- that serve validated ones
+    kv_heads     INTEGER CHECK (typeof(kv_heads) IN ('integer', 'null')), -- that serve validated
+                                                 -- heads; of the step's own working: all
     holders      INTEGER CHECK (typeof(holders) IN ('integer', 'null')), -- those that held it
     query        INTEGER CHECK (typeof(query) IN ('integer', 'null')), -- position that told it
     evicted_at   INTEGER CHECK (typeof(evicted_at) IN ('integer', 'null')), -- position of the query
@@ -48,7 +49,8 @@ WHERE v.correct = 0 AND x.id = (SELECT max(id) FROM explain WHERE result_id = x.
 CREATE VIEW v_causes AS
 -- One row per cell of which an answer was explained, and cause; `share`: of all its answers.
 WITH cause (cause) AS (
-    VALUES ('source_evicted'), ('statement_evicted'), ('unread'), ('arithmetic'), ('cut')
+    VALUES ('source_evicted'), ('statement_evicted'), ('working_evicted'), ('unread'),
+           ('arithmetic'), ('cut')
 ), explained AS (
     SELECT cell_id, cause, count(*) AS n, sum(full_right) AS full_right, sum(full_right IS NOT NULL)
            AS full_tried, min(agreement) AS agreement
