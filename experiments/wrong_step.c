@@ -105,7 +105,7 @@ static bool pass_number(struct walk *w) {
         last++;
     static const char label[] = "Step ";
     size_t before = sizeof label - 1;
-    if (to == from || last == first || from < before ||
+    if (to == from || last == first || (to == w->g && last == w->t) || from < before ||
         memcmp(w->gold + from - before, label, before) != 0 ||
         (from > before && w->gold[from - before - 1] != '\n'))
         return false;
