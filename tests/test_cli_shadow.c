@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 
 #include "base/json.h"
 #include "tests/cli.h"
+#include "tests/store_rows.h"
 
 static double number(const struct json *object, const char *key) {
     double value = -1;
@@ -75,6 +77,51 @@ static void test_shadow_command_replays_a_run(void **state) {
     cli_free(&cli);
 }
 
+/* A second run replays nothing and says the same; another policy alone is replayed. Accuracies of
+ * the same database stand beside the divergences. */
+static void test_shadow_command_goes_on_where_it_was(void **state) {
+    (void)state;
+    char db[300];
+    struct cli first, second;
+    snprintf(db, sizeof db, "%s", cli_path("shadow-on.db"));
+    cli_run(&first, NULL, "run", "experiments/demo.json", "--db", db, "--set",
+            "policy=[\"streaming\",\"raas\"]", "--set", "budget=128", "--set",
+            "dataset=lemmas:steps=4", "--limit=3", "--quiet", NULL);
+    assert_int_equal(first.code, 0);
+    cli_free(&first);
+    cli_run(&first, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", NULL);
+    assert_int_equal(first.code, 0);
+    assert_null(strstr(first.err, "stored already"));
+    cli_free(&first);
+    cli_run(&first, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", "--policy", "raas:budget=128", "--policy",
+            "raas:r=0.5,budget=128", NULL);
+    assert_non_null(strstr(first.err, "3 of 6 stored already"));
+    assert_non_null(strstr(first.out, "places at equal budgets"));
+    cli_run(&second, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", "--policy", "raas:budget=128", NULL);
+    assert_non_null(strstr(second.err, "6 of 6 stored already"));
+    assert_string_equal(first.out, second.out);
+    cli_free(&first);
+    cli_free(&second);
+    struct err e = {0};
+    struct db *file = db_open(db, DB_READ, &e);
+    assert_non_null(file);
+    rows_expect(file, "SELECT count(*) FROM shadow", "6");
+    rows_expect(file, "SELECT count(*) || ' ' || sum(n) FROM v_shadow", "2 6");
+    rows_expect(file, "SELECT count(*) FROM v_shadow_head", "24");
+    rows_expect(file,
+                "SELECT count(*) = (SELECT sum(new_tokens) FROM v_shadow_text) FROM v_shadow_step",
+                "1");
+    rows_expect(file,
+                "SELECT max(abs(t.kl - (SELECT avg(kl) FROM v_shadow_step AS s WHERE "
+                "s.cell_id = t.cell_id AND s.text_id = t.text_id))) < 1e-5 "
+                "FROM v_shadow_text AS t",
+                "1");
+    db_close(file);
+}
+
 static void test_shadow_command_refuses(void **state) {
     (void)state;
     const char *db = cli_path("shadow-none.db");
@@ -102,6 +149,7 @@ int main(void) {
         cmocka_unit_test(test_shadow_command_replays_gold),
         cmocka_unit_test(test_shadow_command_replays_lines),
         cmocka_unit_test(test_shadow_command_replays_a_run),
+        cmocka_unit_test(test_shadow_command_goes_on_where_it_was),
         cmocka_unit_test(test_shadow_command_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Why answers are wrong: where they leave gold, what that needed, and each cause by construction. */
+/* Why answers are wrong: where they leave gold, what that needed, and each cause by construction.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -217,7 +218,7 @@ static void test_explain_traces_each_cause(void **state) {
                          all[] = {0, 3, 6, -1};
     assert_int_equal(verdict(false, none, none, 0.9f), CAUSE_ARITHMETIC);
     assert_int_equal(verdict(false, none, none, 0.1f), CAUSE_UNREAD);
-    assert_int_equal(verdict(true, none, none, 0.1f), CAUSE_ARITHMETIC); /* not judged */
+    assert_int_equal(verdict(true, none, none, 0.1f), CAUSE_ARITHMETIC);   /* not judged */
     assert_int_equal(verdict(false, none, none, 0.45f), CAUSE_ARITHMETIC); /* one of two reads */
     assert_int_equal(verdict(false, one, one, 0.9f), CAUSE_ARITHMETIC); /* the restatement stays */
     assert_int_equal(verdict(false, both, none, 0.9f), CAUSE_SOURCE);   /* half of the KV heads */
@@ -245,7 +246,8 @@ static void test_explain_traces_when_it_went(void **state) {
 }
 
 /* --- causes by policies -------------------------------------------------------------------------
- * The gold solution with one digit wrong, as the answer of a policy that makes the cause certain. */
+ * The gold solution with one digit wrong, as the answer of a policy that makes the cause certain.
+ */
 
 static struct explain_heads heads = {{{5, 0, 0.7, 0.99}, {5, 1, 0.6, 0.99}}, 2};
 
@@ -258,8 +260,8 @@ static struct explain_answer answer_of(const char *policy, char *text) {
     free(param);
     a.policy = must_strdup(policy);
     a.plan = tiny_plan(policy);
-    assert_true(tokenizer_encode(model->tokenizer, problem.prompt, strlen(problem.prompt), true,
-                                 &ids, &e));
+    assert_true(
+        tokenizer_encode(model->tokenizer, problem.prompt, strlen(problem.prompt), true, &ids, &e));
     a.n_prompt = (int)ids.count;
     assert_true(tokenizer_encode(model->tokenizer, text, strlen(text), false, &ids, &e));
     a.ids = ids.ids, a.n = (int)ids.count, a.greedy = true;
