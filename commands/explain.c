@@ -312,12 +312,10 @@ static bool begin(struct work *w, int argc, char **argv, struct err *e) {
                          .argv = argv,
                          .threads =
                              p->threads ? (int)p->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
-                         .isa = "as the answers'"};
-    struct db *there = db_open(common_db(p->db), DB_READ, e); /* it must exist */
-    db_close(there);
-    w->db = e->code && e->code != EXIT_CONTENT
-                ? NULL
-                : (memset(e, 0, sizeof *e), db_open(common_db(p->db), DB_WRITE, e));
+                         .isa = "the answers'"};
+    if (!common_db_exists(p->db, e))
+        return false;
+    w->db = db_open(common_db(p->db), DB_WRITE, e);
     return w->db && results_run(w->db, p->run, &w->from_run, e) &&
            db_run_start(w->db, &run, &w->run, e);
 }

@@ -131,6 +131,8 @@ static bool begin(const struct shadow_param *p, struct work *w, int argc, char *
         .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
         .isa = p->common.isa ? p->common.isa : "auto", /* each cell has its own */
     };
+    if (p->run && !common_db_exists(p->db, e))
+        return false;
     w->db = db_open(common_db(p->db), DB_WRITE, e);
     return w->db && read_texts(p, w->db, &w->texts, e) && db_run_start(w->db, &run, &w->run, e);
 }

@@ -126,6 +126,7 @@ static void test_shadow_command_refuses(void **state) {
     (void)state;
     const char *db = cli_path("shadow-none.db");
     CLI_FAILS(2, "expected one of --run, --jsonl and --dataset", "shadow");
+    CLI_FAILS(2, "no such database", "shadow", "--run=1", "--db", "nowhere.db");
     CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope", "--db", db);
     CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0", "--db", db);
     CLI_FAILS(2, "unknown policy", "shadow", "--dataset", "lemmas", "--policy", "nope");
