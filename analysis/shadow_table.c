@@ -218,11 +218,11 @@ static void print_place(struct grid *g, const struct line *line) {
     grid_cell(g, "%s%s", line->policy, ranked(line) ? "" : " (grown)");
     grid_cell(g, "%.0f", line->kept);
     grid_cell(g, "%.4f", line->kl);
-    put(g, "%.1f", line->kl_place);
+    put(g, "%g", line->kl_place);
     put(g, "%.3f", line->accuracy);
     isnan(line->accuracy) ? grid_cell(g, "%s", "")
                           : grid_cell(g, "[%.3f, %.3f]", line->lo, line->hi);
-    put(g, "%.1f", line->accuracy_place);
+    put(g, "%g", line->accuracy_place);
     line->problems ? grid_cell(g, "%d", (int)line->problems) : grid_cell(g, "%s", "");
 }
 
@@ -244,8 +244,8 @@ static void print_agreement(const struct sheet *s, int64_t budget, FILE *out) {
 }
 
 static void print_places(const struct sheet *s, FILE *out) {
-    static const char *const heads[] = {"kept", "KL (nats)",   "place",   "accuracy",
-                                        "95 %", "place by it", "problems"};
+    static const char *const heads[] = {"kept", "KL (nats)",         "place by KL", "accuracy",
+                                        "95 %", "place by accuracy", "problems"};
     struct grid g = {0};
     int budgets = 0;
     grid_column(&g, GRID_RIGHT, "budget");

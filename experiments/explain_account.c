@@ -153,14 +153,15 @@ static void put_step(const struct explanation *x, FILE *out) {
 char *explain_account(const struct explanation *x, const struct model *model) {
     const struct explain_answer *a = x->answer;
     char *text = NULL, *prompt = line_of(a->problem.prompt, strlen(a->problem.prompt), 0);
+    char *extracted = line_of(a->extracted, strlen(a->extracted), 0);
     size_t size;
     FILE *out = open_memstream(&text, &size);
     CHECK(out);
     fprintf(out, "%s under %s: %s%s%s, gold %s\n", a->sample, a->policy,
-            a->capped ? "cut" : "answered", *a->extracted ? " " : "", a->extracted,
-            a->problem.answer);
+            a->capped ? "cut" : "answered", *extracted ? " " : "", extracted, a->problem.answer);
     fprintf(out, "  problem    %s\n", prompt);
     free(prompt);
+    free(extracted);
     if (x->query >= 0) {
         put_step(x, out);
         for (int i = 0; i < x->needs.n; i++) {
