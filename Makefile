@@ -120,10 +120,10 @@ $(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registr
 	@.ci/registry scorers > $@
 
 # the schema inside the program
-SCHEMAS := schema schema_analysis schema_sweep
+SCHEMAS := schema schema_analysis schema_sweep schema_shadow schema_explain
 $(GEN)/schema.h: $(SCHEMAS:%=store/%.sql) Makefile .ci/embed
 	@mkdir -p $(@D)
-	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql; done > $@
+	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql || exit 1; done > $@
 
 # the report's style and script inside the program
 $(GEN)/report_parts.h: plots/report.css plots/report.js .ci/embed

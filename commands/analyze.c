@@ -13,7 +13,6 @@
 #include "experiments/mine_run.h"
 #include "experiments/stop.h"
 #include "experiments/validate.h"
-#include "store/db_analysis.h"
 
 enum solution { SOLUTION_FREE, SOLUTION_GOLD };
 static const char *const solution_names[] = {"free", "gold"};
@@ -219,32 +218,6 @@ static bool recorded(struct analysis *a, struct err *e) {
 
 /* --- the proof -------------------------------------------------------------------------------- */
 
-static bool store_proof(struct analysis *a, const struct validation *v, const char *summary,
-                        struct err *e) {
-    struct mine mine; /* names model and dataset */
-    struct miner_source source;
-    char dataset[120], params[400];
-    snprintf(dataset, sizeof dataset, "lemmas:steps=%d,seed=%lld", (int)v->params.steps,
-             (long long)v->params.seed);
-    if (!mine_open(&mine, a->model, dataset, "auto", 1, 0, e))
-        return false;
-    option_json(lifecycle_options, &v->params.life, params, sizeof params);
-    bool ok = mine_register(&mine, a->db, &source, e);
-    struct db_analysis row = {.kind = "proof",
-                              .run = a->run,
-                              .model = source.model,
-                              .dataset = source.dataset,
-                              .policy = "full",
-                              .solution = "gold",
-                              .sequences = v->params.n,
-                              .params = params,
-                              .summary = summary};
-    int64_t id;
-    ok = ok && db_add_analysis(a->db, &row, &id, e);
-    mine_close(&mine);
-    return ok;
-}
-
 static bool proof(struct analysis *a, struct err *e) {
     const struct analyze_param *p = a->param;
     struct validation v;
@@ -265,7 +238,7 @@ static bool proof(struct analysis *a, struct err *e) {
     if (!validate_run(&params, &v, e))
         return false;
     char *json = validate_json(&v);
-    bool ok = store_proof(a, &v, json, e);
+    bool ok = validate_store(&v, a->model, json, a->db, a->run, e);
     if (ok && p->json)
         puts(json);
     else if (ok)
