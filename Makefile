@@ -70,7 +70,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% t
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo test test-gpu tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
+.PHONY: all demo pictures test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -120,9 +120,15 @@ $(GEN)/policies_device.h: policies $(wildcard policies/*.c) Makefile .ci/registr
 	@.ci/registry scorers > $@
 
 # the schema inside the program
-$(GEN)/schema.h: store/schema.sql store/schema_analysis.sql .ci/embed
+SCHEMAS := schema schema_analysis schema_sweep schema_shadow schema_explain
+$(GEN)/schema.h: $(SCHEMAS:%=store/%.sql) Makefile .ci/embed
 	@mkdir -p $(@D)
-	@{ .ci/embed schema_sql store/schema.sql; .ci/embed schema_analysis_sql store/schema_analysis.sql; } > $@
+	@for s in $(SCHEMAS); do .ci/embed $${s}_sql store/$$s.sql || exit 1; done > $@
+
+# the report's style and script inside the program
+$(GEN)/report_parts.h: plots/report.css plots/report.js .ci/embed
+	@mkdir -p $(@D)
+	@{ .ci/embed report_css plots/report.css; .ci/embed report_js plots/report.js; } > $@
 
 # provenance: the commit, renewed only when it changes
 $(GEN)/version.h: FORCE
@@ -134,7 +140,7 @@ $(GEN)/nvflags: FORCE
 	@mkdir -p $(@D)
 	@echo "$(NVFLAGS)" | cmp -s - $@ || echo "$(NVFLAGS)" > $@
 
-GENERATED := $(GEN)/version.h $(GEN)/schema.h $(GEN)/policies_device.h
+GENERATED := $(GEN)/version.h $(GEN)/schema.h $(GEN)/policies_device.h $(GEN)/report_parts.h
 $(OBJECTS) $(BUILD)/main.o: | $(GENERATED)
 $(BUILD)/tests/%.o: | $(GENERATED)
 
@@ -171,6 +177,11 @@ test-gpu: deps ## build with CUDA and run what needs a GPU (fails where none is)
 	@$(SUBMAKE) CUDA=1 raas gpu-tests
 	@tests/gpu-check build/$(config)-cuda
 
+test-slurm: deps ## a sweep on a real Slurm of one node and under GNU parallel (root; minutes; installs slurm-wlm, parallel)
+	@.ci/packages slurm-wlm munge parallel sqlite3
+	@$(SUBMAKE) raas
+	@tests/slurm-check $(BUILD)/raas
+
 # goldens of real tokenizers: too big to keep, made by the library itself ($(PYTHON) with PyPI's tokenizers)
 PYTHON ?= python3
 TOKENIZER_CHECK ?= build/tokenizer-check
@@ -194,6 +205,18 @@ demo: deps ## install what is missing, build, run the small sweep, print the tab
 	@$(SUBMAKE) raas
 	./raas run experiments/demo.json
 	./raas plot accuracy_vs_budget
+
+# a head that reads lemmas, under the threshold that the proof chose (results/reference/miner_proof.txt)
+LOOK := results/attn/full/lemmas-16-1-0.h5
+LOOK_AT := --layer 5 --head 1 --theta 0.6
+pictures: deps ## draw every picture of attention, from fresh decodes of the embedded model
+	@$(SUBMAKE) raas
+	./raas analyze --dataset lemmas:steps=16 --n 20
+	@for f in $(patsubst plots/%.sql,%,$(wildcard plots/mined_*.sql)); do echo "./raas plot $$f"; ./raas plot $$f || exit; done
+	./raas record --dataset lemmas:steps=16 --mode full --solution gold --out results/attn/full
+	./raas plot attention $(LOOK)
+	./raas plot attention $(LOOK) $(LOOK_AT) --from 198 --to 268
+	./raas plot lifelines $(LOOK) $(LOOK_AT)
 
 # --- fuzzing (clang's libFuzzer) ---------------------------------------------
 FUZZ_SECONDS ?= 30

@@ -1,10 +1,12 @@
 #include "analysis/compare.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DRAWS 4000
 #define SEED 1
 #define LEVEL 0.05
+#define ONE_SIDED 0.025
 
 /* Config is canonical JSON, and policy and budget stand in its member "policy" alone. Of a
  * reference in several versions the newest counts. Several cells of the reference may have given a
@@ -14,7 +16,7 @@ static const char pairs_sql[] =
     "WITH once (cell_id) AS ("
     "  SELECT id FROM cell WHERE temperature = 0 AND NOT EXISTS ("
     "    SELECT 1 FROM result WHERE result.cell_id = cell.id AND repeat > 0)) "
-    "SELECT a.sample_id, a.correct, b.correct, min(b.cell_id) "
+    "SELECT a.sample_id, a.correct AS cell_right, b.correct AS reference_right, min(b.cell_id) "
     "FROM cell ca "
     "JOIN cell cb ON cb.policy = ?2 AND ca.policy <> ?2 "
     "  AND cb.model_id = ca.model_id AND cb.dataset_id = ca.dataset_id "
@@ -30,42 +32,46 @@ static const char pairs_sql[] =
     "WHERE ca.id = ?1 "
     "GROUP BY a.sample_id, a.repeat, b.repeat ORDER BY a.sample_id, a.repeat, b.repeat";
 
-/* Mean difference of each problem, from pairs in the order of their problems. */
+/* Pairs in the order of their problems. */
 struct problems {
-    double *mean;
+    struct paired *items;
     size_t n, room;
-    int64_t sample, draws; /* the problem in progress */
+    int64_t sample; /* the problem in progress */
 };
 
 static void add_pair(struct problems *problems, int64_t sample, int difference) {
     if (problems->n == 0 || sample != problems->sample) {
         if (problems->n == problems->room) {
             problems->room = problems->room ? 2 * problems->room : 64;
-            problems->mean = must_realloc(problems->mean, problems->room * sizeof *problems->mean);
+            problems->items =
+                must_realloc(problems->items, problems->room * sizeof *problems->items);
         }
-        problems->mean[problems->n++] = 0;
+        problems->items[problems->n++] = (struct paired){0};
         problems->sample = sample;
-        problems->draws = 0;
     }
-    double *mean = &problems->mean[problems->n - 1];
-    problems->draws++;
-    *mean += (difference - *mean) / (double)problems->draws;
+    problems->items[problems->n - 1].pairs++;
+    problems->items[problems->n - 1].difference += difference;
 }
 
 static void conclude(const struct problems *problems, struct comparison *out) {
     if (out->pairs == 0)
         return;
-    out->difference = (double)(out->only_cell - out->only_reference) / (double)out->pairs;
-    out->ci = stats_bootstrap(problems->mean, problems->n, DRAWS, SEED);
+    double n = (double)problems->n, pairs = (double)out->pairs;
     bool one_draw_each = (size_t)out->pairs == problems->n;
+    out->problems = (int64_t)problems->n;
+    out->difference = (double)(out->only_cell - out->only_reference) / pairs;
+    out->ci = stats_cluster_bootstrap(problems->items, problems->n, DRAWS, SEED);
     out->p = one_draw_each ? stats_mcnemar(out->only_cell, out->only_reference)
-                           : stats_sign_flip(problems->mean, problems->n, DRAWS, SEED);
+                           : stats_sign_flip(problems->items, problems->n);
+    out->p_margin = stats_noninferior(n * (double)out->only_cell / pairs,
+                                      n * (double)out->only_reference / pairs, n, out->margin);
     out->p_holm = out->p;
+    out->p_margin_holm = out->p_margin;
 }
 
-bool compare_cell(struct db *db, int64_t cell, const char *reference, struct comparison *out,
-                  struct err *e) {
-    *out = (struct comparison){0};
+bool compare_cell(struct db *db, int64_t cell, const char *reference, double margin,
+                  struct comparison *out, struct err *e) {
+    *out = (struct comparison){.margin = margin};
     struct db_query *q = db_query(db, pairs_sql, e);
     if (!q)
         return false;
@@ -82,12 +88,35 @@ bool compare_cell(struct db *db, int64_t cell, const char *reference, struct com
     bool ok = db_query_end(q);
     if (ok)
         conclude(&problems, out);
-    free(problems.mean);
+    free(problems.items);
     return ok;
 }
 
-const char *compare_verdict(const struct comparison *comparison) {
-    if (comparison->p_holm >= LEVEL)
-        return "not distinguishable";
-    return comparison->difference > 0 ? "better" : "worse";
+char *compare_sql(int64_t cell, const char *reference) {
+    char *sql = NULL;
+    size_t size;
+    FILE *out = open_memstream(&sql, &size);
+    CHECK(out);
+    fputs("SELECT count(*) AS pairs, count(DISTINCT sample_id) AS problems, sum(cell_right > "
+          "reference_right) AS gained, sum(cell_right < reference_right) AS lost FROM (",
+          out);
+    for (const char *at = pairs_sql; *at; at++)
+        if (at[0] == '?' && at[1] == '1')
+            fprintf(out, "%lld", (long long)cell), at++;
+        else if (at[0] == '?' && at[1] == '2')
+            db_quote(reference, out), at++;
+        else
+            putc(*at, out);
+    putc(')', out);
+    CHECK(fclose(out) == 0);
+    return sql;
+}
+
+const char *compare_verdict(const struct comparison *c) {
+    bool within = c->p_margin_holm < ONE_SIDED;
+    if (c->p_holm >= LEVEL)
+        return within ? "comparable" : "not distinguishable";
+    if (c->difference > 0)
+        return "better";
+    return within ? "worse, within the margin" : "worse";
 }

@@ -32,11 +32,23 @@ void miner_close(struct miner *m) {
     *m = (struct miner){0};
 }
 
+void miner_fit(struct miner *m, int32_t longest) {
+    if (longest <= m->heads->life.room)
+        return;
+    for (int h = 0; h < m->n_layers * m->n_heads; h++) {
+        lifecycle_close(&m->heads[h].life);
+        scores_close(&m->heads[h].scores);
+        lifecycle_open(&m->heads[h].life, longest);
+        scores_open(&m->heads[h].scores, longest);
+    }
+}
+
 void miner_begin(struct miner *m, int32_t n_prompt) {
     for (int h = 0; h < m->n_layers * m->n_heads; h++) {
         lifecycle_begin(&m->heads[h].life, &m->params, n_prompt);
         scores_begin(&m->heads[h].scores);
         m->heads[h].pruned = false;
+        m->heads[h].shape = NULL;
     }
 }
 
@@ -50,14 +62,25 @@ void miner_row(struct miner *m, int layer, int head, const struct attended *row,
         scores_row(&h->scores, row, h->life.n_prompt);
 }
 
+/* What the sequence that ends says of a head, into m->points. */
+static void portray(struct miner *m, const struct miner_head *h) {
+    portrait_fill(&h->life, h->pruned || h->shape ? NULL : &h->scores, m->points);
+    for (int k = portrait_shape(), n = portrait_size(); h->shape && k < n; k++)
+        m->points[k] = h->shape[k];
+}
+
 void miner_end(struct miner *m) {
-    int n = portrait_size(), heads = m->n_layers * m->n_heads;
+    int n = portrait_size(), heads = m->n_layers * m->n_heads, rows = 0;
     int *counts = must_zalloc((size_t)n, sizeof *counts);
     memset(m->means, 0, (size_t)n * sizeof *m->means);
     for (int i = 0; i < heads; i++) {
         struct miner_head *h = &m->heads[i];
         struct head_mass mass = {0};
-        portrait_fill(&h->life, h->pruned ? NULL : &h->scores, m->points);
+        if (!h->life.n_rows)
+            continue;
+        rows = h->life.n_rows;
+        portray(m, h);
+        h->shape = NULL;
         tally_add(&h->tally, m->points);
         head_mass_add(&mass, &h->life);
         head_mass_add(&h->mass, &h->life);
@@ -71,14 +94,19 @@ void miner_end(struct miner *m) {
     tally_add(&m->all, m->means);
     free(counts);
     m->n_sequences++;
-    m->n_rows += m->heads->life.n_rows;
+    m->n_rows += rows;
+}
+
+int miner_head_sequences(const struct miner_head *h) {
+    int n = 0;
+    for (int c = 0; c < HEAD_CLASSES; c++)
+        n += h->votes[c];
+    return n;
 }
 
 enum head_class miner_head_class(const struct miner_head *h, double *agree) {
     enum head_class class = head_mass_class(&h->mass);
-    int n = 0;
-    for (int c = 0; c < HEAD_CLASSES; c++)
-        n += h->votes[c];
+    int n = miner_head_sequences(h);
     *agree = n ? (double)h->votes[class] / n : (double)NAN;
     return class;
 }

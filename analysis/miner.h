@@ -22,6 +22,7 @@ struct miner_head {
     struct tally tally;
     int votes[HEAD_CLASSES]; /* sequences by the class that the head had in them */
     bool pruned;             /* a row of this sequence left entries out: it has no shape */
+    const double *shape;     /* [portrait_size()] instead of scores (miner_file.c); else NULL */
 };
 struct miner {
     struct lifecycle_params params;
@@ -30,19 +31,24 @@ struct miner {
     struct tally all;         /* of means over heads, sequence by sequence */
     double *points, *means;   /* [portrait_size()] scratch */
     int n_sequences;
-    int64_t n_rows; /* of one head, in all sequences */
+    int64_t n_rows; /* of a head, in all sequences */
 };
 
 /* Memory: about 36 bytes per head and token of the longest sequence. */
 void miner_open(struct miner *miner, int n_layers, int n_heads, int32_t longest,
                 const struct lifecycle_params *params);
 void miner_close(struct miner *miner);
+/* Room for a sequence longer than miner_open was told; between sequences. */
+void miner_fit(struct miner *miner, int32_t longest);
 void miner_begin(struct miner *miner, int32_t n_prompt);
 /* A row whose `n` is below `held` is taken as pruned, unless `selected` says that what is not
  * listed got exactly 0. */
 void miner_row(struct miner *miner, int layer, int head, const struct attended *row, bool selected);
+/* Heads without a row in this sequence (not recorded) say nothing of it. */
 void miner_end(struct miner *miner);
 
+/* How many sequences say something of the head; those of none are left out everywhere below. */
+int miner_head_sequences(const struct miner_head *head);
 /* Class of a head by the mass of all its rows, and the share of sequences that agree. */
 enum head_class miner_head_class(const struct miner_head *head, double *agree);
 

@@ -33,6 +33,8 @@ static bool store_all(const struct miner *m, struct db *db, const struct miner_s
         return false;
     for (int i = 0; i < m->n_layers * m->n_heads; i++) {
         double agree;
+        if (!miner_head_sequences(&m->heads[i]))
+            continue;
         enum head_class class = miner_head_class(&m->heads[i], &agree);
         int layer = i / m->n_heads, head = i % m->n_heads;
         if (!db_add_head(db, id, layer, head, head_class_names[class], agree, e) ||

@@ -43,6 +43,8 @@ static void print_heads(const struct miner *m, FILE *out) {
     for (int i = 0; i < m->n_layers * m->n_heads; i++) {
         const struct miner_head *h = &m->heads[i];
         double agree;
+        if (!miner_head_sequences(h))
+            continue;
         enum head_class class = miner_head_class(h, &agree);
         grid_cell(&grid, "%d", i / m->n_heads);
         grid_cell(&grid, "%d", i % m->n_heads);
@@ -126,13 +128,15 @@ static void print_phoenix(const struct miner *m, FILE *out) {
 
 void miner_table(const struct miner *m, FILE *out) {
     const struct lifecycle_params *p = &m->params;
+    int heads = 0;
+    for (int i = 0; i < m->n_layers * m->n_heads; i++)
+        heads += miner_head_sequences(&m->heads[i]) > 0;
     fprintf(out,
             "%d sequences, %" PRId64 " rows in each of %d heads; used: a >= %g%s, more than %d "
             "tokens back;\ngap %d, budget %d, settle %d; rows: %s\n",
-            m->n_sequences, m->n_rows, m->n_layers * m->n_heads,
-            p->relative > 0 ? p->relative : p->theta, p->relative > 0 ? " / tokens held" : "",
-            (int)p->window, (int)p->gap, (int)p->budget, (int)p->settle,
-            p->rows == ROWS_ALL ? "all" : "decode only");
+            m->n_sequences, m->n_rows, heads, p->relative > 0 ? p->relative : p->theta,
+            p->relative > 0 ? " / tokens held" : "", (int)p->window, (int)p->gap, (int)p->budget,
+            (int)p->settle, p->rows == ROWS_ALL ? "all" : "decode only");
     print_heads(m, out);
     print_classes(m, out);
     print_phoenix(m, out);
@@ -190,7 +194,8 @@ char *miner_json(const struct miner *m) {
     json_name(&o, "heads");
     json_open(&o, '[');
     for (int i = 0; i < m->n_layers * m->n_heads; i++)
-        json_head(&o, m, i);
+        if (miner_head_sequences(&m->heads[i]))
+            json_head(&o, m, i);
     json_close(&o, ']');
     json_curves(&o, &m->all);
     json_close(&o, '}');

@@ -88,6 +88,8 @@ int portrait_find(const char *curve) {
     return -1;
 }
 
+int portrait_shape(void) { return portrait_find("enough_cdf"); }
+
 /* --- one sequence ----------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {

@@ -28,6 +28,8 @@ struct portrait_point {
 struct portrait_point portrait_point(int index);
 /* The index of a curve's first point; -1: no such curve. */
 int portrait_find(const char *curve);
+/* The first point that comes from scores; those before it come from lives. */
+int portrait_shape(void);
 
 /* Fills out[portrait_size()]; NAN where a sequence says nothing (no such key, no such row).
  * `scores` may be NULL: then its curves are NAN. */

@@ -13,9 +13,11 @@
  * but policy and budget. Of cell.config settings say what is not as by default. */
 static const char rows_sql[] =
     "WITH hashed AS ("
-    "  SELECT v_accuracy.*, cell.config, cell.policy_version, dataset.sha256 AS file, "
+    "  SELECT v_accuracy.*, v_outcome.wrong AS outcome_wrong, looped, truncated, unboxed, "
+    "    tokens_per_right, kv_bytes_per_right, seconds_per_right, cell.config, cell.policy_version, dataset.sha256 AS file, "
     "    weights_sha256, tokenizer_sha256, ifnull(template_sha256, '') AS template_sha256 "
-    "  FROM v_accuracy JOIN cell ON cell.id = v_accuracy.cell_id "
+    "  FROM v_accuracy JOIN v_outcome USING (cell_id) "
+    "  JOIN cell ON cell.id = v_accuracy.cell_id "
     "  JOIN model ON model.id = cell.model_id JOIN dataset ON dataset.id = cell.dataset_id "
     "  WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)) "
     "SELECT cell_id, "
@@ -34,9 +36,13 @@ static const char rows_sql[] =
     "  CASE WHEN json_extract(config, '$.stop_loops') THEN ', loops stopped' ELSE '' END || "
     "  ifnull(', result version ' || nullif(json_extract(config, '$.result_version'), 1), '') "
     "    AS settings, "
-    "  ifnull(budget, 0), mean_effective_budget, n, samples, correct, wrong, capped, numeric, "
-    "  loops, accuracy, lo, hi, mean_tokens, kv_tokens_peak, kv_bytes_peak, ttft_seconds, "
-    "  tpot_seconds, jct_seconds "
+    "  ifnull(budget, 0), mean_effective_budget, n, samples, correct, outcome_wrong, looped, "
+    "  truncated, unboxed, numeric, accuracy, lo, hi, mean_tokens, kv_tokens_peak, kv_bytes_peak, "
+    "  ttft_seconds, tpot_seconds, jct_seconds, tokens_per_right, kv_bytes_per_right, "
+    "  seconds_per_right, "
+    "  (SELECT json_extract(run.experiment, '$.margin') FROM run_cell "
+    "   JOIN run ON run.id = run_cell.run_id WHERE run_cell.cell_id = hashed.cell_id "
+    "   AND (?1 = 0 OR run.id = ?1) ORDER BY run.started DESC, run.id DESC LIMIT 1) "
     "FROM hashed ORDER BY 2, 3, settings, hashed.policy <> 'full', 4, budget, cell_id";
 // clang-format on
 
@@ -46,7 +52,7 @@ bool results_run(struct db *db, const char *run, int64_t *id, struct err *e) {
         return true;
     struct db_query *q = db_query(db,
                                   "SELECT id FROM run WHERE name = ?1 OR CAST(id AS TEXT) = ?1 "
-                                  "ORDER BY name = ?1 DESC, id DESC LIMIT 1",
+                                  "ORDER BY name = ?1 DESC, started DESC, id DESC LIMIT 1",
                                   e);
     if (!q)
         return false;
@@ -69,20 +75,26 @@ static struct result_row read_row(const struct db_query *q) {
                                .effective = db_real(q, 7),
                                .n = db_int(q, 8),
                                .samples = db_int(q, 9),
-                               .correct = db_int(q, 10),
+                               .right = db_int(q, 10),
                                .wrong = db_int(q, 11),
-                               .capped = db_int(q, 12),
-                               .numeric = db_int(q, 13),
-                               .loops = db_int(q, 14),
-                               .accuracy = db_real(q, 15),
-                               .lo = db_real(q, 16),
-                               .hi = db_real(q, 17),
-                               .mean_tokens = db_real(q, 18),
-                               .kv_tokens = db_real(q, 19),
-                               .kv_bytes = db_real(q, 20),
-                               .ttft = db_real(q, 21),
-                               .tpot = db_real(q, 22),
-                               .jct = db_real(q, 23)};
+                               .looped = db_int(q, 12),
+                               .truncated = db_int(q, 13),
+                               .unboxed = db_int(q, 14),
+                               .numeric = db_int(q, 15),
+                               .accuracy = db_real(q, 16),
+                               .lo = db_real(q, 17),
+                               .hi = db_real(q, 18),
+                               .mean_tokens = db_real(q, 19),
+                               .kv_tokens = db_real(q, 20),
+                               .kv_bytes = db_real(q, 21),
+                               .ttft = db_real(q, 22),
+                               .tpot = db_real(q, 23),
+                               .jct = db_real(q, 24),
+                               .tokens_per_right = db_real(q, 25),
+                               .kv_bytes_per_right = db_real(q, 26),
+                               .seconds_per_right = db_real(q, 27),
+                               .margin =
+                                   db_type(q, 28) == DB_NULL ? COMPARE_MARGIN : db_real(q, 28)};
 }
 
 static bool load_rows(struct db *db, struct results *out, struct err *e) {
@@ -99,33 +111,68 @@ static bool load_rows(struct db *db, struct results *out, struct err *e) {
     return out->n > 0 || err_set(e, EXIT_CONTENT, "%s: no results yet", db_path(db));
 }
 
+static int compared(const struct result_row *rows, int n, double *p, double *p_margin) {
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        if (rows[i].against.pairs) {
+            p[count] = rows[i].against.p;
+            p_margin[count++] = rows[i].against.p_margin;
+        }
+    return count;
+}
+
 /* Rows come ordered by model and dataset: each family is one stretch. */
 static void adjust(struct results *results) {
     double *p = must_alloc((size_t)results->n * sizeof *p);
+    double *p_margin = must_alloc((size_t)results->n * sizeof *p_margin);
     for (int from = 0, to; from < results->n; from = to) {
-        const struct result_row *first = &results->rows[from];
-        size_t n = 0;
+        struct result_row *first = &results->rows[from];
         for (to = from; to < results->n && !strcmp(results->rows[to].model, first->model) &&
                         !strcmp(results->rows[to].dataset, first->dataset);
              to++)
-            if (results->rows[to].against.pairs)
-                p[n++] = results->rows[to].against.p;
-        stats_holm(p, n);
+            ;
+        int n = compared(first, to - from, p, p_margin);
+        stats_holm(p, (size_t)n);
+        stats_holm(p_margin, (size_t)n);
         n = 0;
         for (int i = from; i < to; i++)
-            if (results->rows[i].against.pairs)
-                results->rows[i].against.p_holm = p[n++];
+            if (results->rows[i].against.pairs) {
+                results->rows[i].against.p_holm = p[n];
+                results->rows[i].against.p_margin_holm = p_margin[n++];
+            }
     }
     free(p);
+    free(p_margin);
 }
+
+/* A cell is complete when it holds what the newest run that planned it asked for. */
+static bool count_plan(struct db *db, struct results *out, struct err *e) {
+    struct db_query *q =
+        db_query(db,
+                 "WITH newest AS ("
+                 "  SELECT v_plan.*, row_number() OVER (PARTITION BY cell_id "
+                 "    ORDER BY run.started DESC, run.id DESC) AS place "
+                 "  FROM v_plan JOIN run ON run.id = v_plan.run_id WHERE ?1 = 0 OR run.id = ?1) "
+                 "SELECT sum(planned), sum(stored) FROM newest WHERE place = 1",
+                 e);
+    if (!q)
+        return false;
+    db_bind_int(q, 1, out->run);
+    if (db_next(q, e))
+        out->planned = db_int(q, 0), out->stored = db_int(q, 1);
+    return db_query_end(q);
+}
+
+bool results_partial(const struct results *results) { return results->stored < results->planned; }
 
 bool results_load(struct db *db, const char *run, const char *reference, struct results *out,
                   struct err *e) {
     *out = (struct results){0};
-    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e))
+    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e) || !count_plan(db, out, e))
         return false;
     for (int i = 0; i < out->n; i++)
-        if (!compare_cell(db, out->rows[i].cell, reference, &out->rows[i].against, e))
+        if (!compare_cell(db, out->rows[i].cell, reference, out->rows[i].margin,
+                          &out->rows[i].against, e))
             return false;
     adjust(out);
     return true;

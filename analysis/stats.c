@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 
+#define EXACT_STEPS 2e9
 #define Z95 \
     1.959963984540054 /* 97.5 % quantile of the normal distribution; schema.sql has it too */
 
@@ -25,7 +26,7 @@ double stats_mcnemar(int64_t only_a, int64_t only_b) {
     double largest = lgamma((double)n + 1) - lgamma((double)least + 1) -
                      lgamma((double)(n - least) + 1) - (double)n * M_LN2;
     double sum = 0, term = 1;
-    for (int64_t k = least; k >= 0 && term > 0; k--) {
+    for (int64_t k = least; k >= 0 && term > 1e-20 * sum; k--) {
         sum += term;
         term *= (double)k / (double)(n - k + 1);
     }
@@ -45,7 +46,12 @@ static double quantile(const double *sorted, int n, double q) {
     return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
 }
 
-struct interval stats_bootstrap(const double *difference, size_t n, int draws, uint64_t seed) {
+static struct interval percentiles(double *means, int draws) {
+    qsort(means, (size_t)draws, sizeof *means, by_value);
+    return (struct interval){quantile(means, draws, 0.025), quantile(means, draws, 0.975)};
+}
+
+struct interval stats_bootstrap(const double *values, size_t n, int draws, uint64_t seed) {
     if (n == 0)
         return (struct interval){0, 0};
     CHECK(draws > 0 && n <= UINT32_MAX);
@@ -54,34 +60,84 @@ struct interval stats_bootstrap(const double *difference, size_t n, int draws, u
     for (int d = 0; d < draws; d++) {
         double sum = 0;
         for (size_t i = 0; i < n; i++)
-            sum += difference[rng_below(&rng, (uint32_t)n)];
+            sum += values[rng_below(&rng, (uint32_t)n)];
         means[d] = sum / (double)n;
     }
-    qsort(means, (size_t)draws, sizeof *means, by_value);
-    struct interval out = {quantile(means, draws, 0.025), quantile(means, draws, 0.975)};
+    struct interval out = percentiles(means, draws);
     free(means);
     return out;
 }
 
-double stats_sign_flip(const double *difference, size_t n, int draws, uint64_t seed) {
-    double observed = 0;
-    for (size_t i = 0; i < n; i++)
-        observed += difference[i];
-    /* Sums of the same numbers in another order differ in their last bits. */
-    double least = fabs(observed) - 1e-9 * (double)n;
+struct interval stats_cluster_bootstrap(const struct paired *problems, size_t n, int draws,
+                                        uint64_t seed) {
+    if (n == 0)
+        return (struct interval){0, 0};
+    CHECK(draws > 0 && n <= UINT32_MAX);
+    double *means = must_alloc((size_t)draws * sizeof *means);
     struct rng rng = {.key = seed};
-    int64_t extreme = 0;
     for (int d = 0; d < draws; d++) {
-        double sum = 0;
-        uint64_t bits = 0;
-        for (size_t i = 0; i < n; i++, bits >>= 1) {
-            if (i % 64 == 0)
-                bits = rng_next(&rng);
-            sum += bits & 1 ? difference[i] : -difference[i];
+        int64_t sum = 0, pairs = 0;
+        for (size_t i = 0; i < n; i++) {
+            const struct paired *drawn = &problems[rng_below(&rng, (uint32_t)n)];
+            sum += drawn->difference;
+            pairs += drawn->pairs;
         }
-        extreme += fabs(sum) >= least;
+        means[d] = (double)sum / (double)pairs;
     }
-    return (1 + (double)extreme) / (1 + (double)draws);
+    struct interval out = percentiles(means, draws);
+    free(means);
+    return out;
+}
+
+/* p[x + range] is the share of flips of the problems so far whose sum is x; each problem moves half
+ * of every share up by its difference and half down. */
+double stats_sign_flip(const struct paired *problems, size_t n) {
+    int64_t range = 0, observed = 0, reach = 0;
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        range += labs(problems[i].difference);
+        observed += problems[i].difference;
+        squares += pow(problems[i].difference, 2);
+    }
+    if ((double)n * (double)range > EXACT_STEPS)
+        return erfc(fmax(0, fabs((double)observed) - 1) / sqrt(2 * squares)); /* sums step by 2 */
+    size_t size = 2 * (size_t)range + 1;
+    double *p = must_zalloc(size, sizeof *p), *next = must_zalloc(size, sizeof *next);
+    p[range] = 1;
+    for (size_t i = 0; i < n; i++) {
+        int64_t move = labs(problems[i].difference);
+        if (!move)
+            continue;
+        reach += move;
+        for (int64_t x = range - reach; x <= range + reach; x++) {
+            double below = x - move >= 0 ? p[x - move] : 0;
+            double above = x + move < (int64_t)size ? p[x + move] : 0;
+            next[x] = (below + above) / 2;
+        }
+        double *swap = p;
+        p = next, next = swap;
+    }
+    double share = 0;
+    for (int64_t x = -range; x <= range; x++)
+        if (labs(x) >= labs(observed))
+            share += p[x + range];
+    free(p);
+    free(next);
+    return fmin(1, share);
+}
+
+/* Tango's names: with d = p12 - p21 held at -margin, q21 is the likeliest p21, and z is the
+ * difference seen, measured from d in standard errors under that. */
+double stats_noninferior(double gained, double lost, double n, double margin) {
+    if (n <= 0)
+        return 1;
+    CHECK(margin > 0 && margin < 1 && gained >= 0 && lost >= 0 && gained + lost <= n * (1 + 1e-9));
+    double d = -margin;
+    double a = 2 * n, b = -gained - lost + (2 * n - gained + lost) * d, c = -lost * d * (1 - d);
+    double q21 = (sqrt(fmax(0, b * b - 4 * a * c)) - b) / (2 * a);
+    double variance = n * (2 * q21 + d * (1 - d));
+    double z = (gained - lost - n * d) / sqrt(variance);
+    return erfc(z * M_SQRT1_2) / 2;
 }
 
 struct rank {

@@ -70,12 +70,15 @@ static void put_policy(struct grid *grid, const struct result_row *row) {
 }
 
 static void print_accuracy(const struct section *section) {
-    bool grown = false, numeric = false, loops = false, repeats = false;
+    bool grown = false, repeats = false;
+    int64_t looped = 0, truncated = 0, unboxed = 0, numeric = 0;
     for (int i = 0; i < section->n; i++) {
         const struct result_row *row = &section->rows[i];
         grown |= !isnan(row->effective) && row->effective != (double)row->budget;
-        numeric |= row->numeric > 0;
-        loops |= row->loops > 0;
+        looped += row->looped;
+        truncated += row->truncated;
+        unboxed += row->unboxed;
+        numeric += row->numeric;
         repeats |= row->samples != row->n;
     }
     struct grid grid = {0};
@@ -90,9 +93,10 @@ static void print_accuracy(const struct section *section) {
     grid_column(&grid, GRID_RIGHT, "problems");
     grid_column(&grid, GRID_RIGHT, "right");
     grid_column(&grid, GRID_RIGHT, "wrong");
-    grid_column(&grid, GRID_RIGHT, "cap");
+    grid_column(&grid, GRID_RIGHT, "looped");
+    grid_column(&grid, GRID_RIGHT, "truncated");
+    grid_column(&grid, GRID_RIGHT, "unboxed");
     grid_column(&grid, GRID_RIGHT, "numeric");
-    grid_column(&grid, GRID_RIGHT, "loops");
     grid_column(&grid, GRID_RIGHT, "tokens");
     for (int i = 0; i < section->n; i++) {
         const struct result_row *row = &section->rows[i];
@@ -104,19 +108,51 @@ static void print_accuracy(const struct section *section) {
         grid_cell(&grid, "[%.3f, %.3f]", row->lo, row->hi);
         put_count(&grid, row->n, true);
         put_count(&grid, row->samples, repeats);
-        put_count(&grid, row->correct, true);
+        put_count(&grid, row->right, true);
         put_count(&grid, row->wrong, true);
-        put_count(&grid, row->capped, true);
-        put_count(&grid, row->numeric, numeric);
-        put_count(&grid, row->loops, loops);
+        put_count(&grid, row->looped, looped > 0);
+        put_count(&grid, row->truncated, truncated > 0);
+        put_count(&grid, row->unboxed, unboxed > 0);
+        put_count(&grid, row->numeric, numeric > 0);
         put_real(&grid, "%.0f", row->mean_tokens);
     }
     grid_print(&grid, section->style, section->out);
     grid_free(&grid);
 }
 
+/* A line above a further grid of the section. */
+static void print_title(const struct section *section, const char *title) {
+    fputs(section->style == GRID_LATEX ? "\n% " : "\n", section->out);
+    grid_text(title, section->style, section->out);
+    fputs(section->style == GRID_LATEX ? "\n" : "\n\n", section->out);
+}
+
+static void put_comparison(struct grid *grid, const struct result_row *row, bool margin) {
+    const struct comparison *against = &row->against;
+    put_policy(grid, row);
+    put_count(grid, against->pairs, true);
+    put_count(grid, against->only_cell, true);
+    put_count(grid, against->only_reference, true);
+    grid_cell(grid, "%+.3f", against->difference);
+    grid_cell(grid, "[%+.3f, %+.3f]", against->ci.lo, against->ci.hi);
+    put_p(grid, against->p);
+    put_p(grid, against->p_holm);
+    put_real(grid, "%.3f", margin ? against->margin : NAN);
+    put_p(grid, against->p_margin_holm);
+    grid_cell(grid, "%s", compare_verdict(against));
+}
+
 static void print_comparison(const struct section *section) {
     struct grid grid = {0};
+    const struct comparison *first = NULL;
+    bool margins = false;
+    for (int i = 0; i < section->n; i++) {
+        const struct comparison *against = &section->rows[i].against;
+        first = first || !against->pairs ? first : against;
+        margins |= first && against->pairs && against->margin != first->margin;
+    }
+    if (!first)
+        return;
     grid_column(&grid, GRID_LEFT, "policy");
     grid_column(&grid, GRID_RIGHT, "budget");
     grid_column(&grid, GRID_RIGHT, "pairs");
@@ -126,29 +162,44 @@ static void print_comparison(const struct section *section) {
     grid_column(&grid, GRID_LEFT, "95 % interval");
     grid_column(&grid, GRID_RIGHT, "p");
     grid_column(&grid, GRID_RIGHT, "p (Holm)");
+    grid_column(&grid, GRID_RIGHT, "margin");
+    grid_column(&grid, GRID_RIGHT, "p (margin)");
     grid_column(&grid, GRID_LEFT, "verdict");
+    for (int i = 0; i < section->n; i++)
+        if (section->rows[i].against.pairs)
+            put_comparison(&grid, &section->rows[i], margins);
+    char *title, points[64] = "its margin";
+    if (!margins)
+        snprintf(points, sizeof points, "%g points", 100 * first->margin);
+    CHECK(asprintf(&title,
+                   "Against %s, problem by problem (comparable: shown to lose less than %s):",
+                   section->reference, points) > 0);
+    print_title(section, title);
+    free(title);
+    grid_print(&grid, section->style, section->out);
+    grid_free(&grid);
+}
+
+static void print_cost(const struct section *section) {
+    struct grid grid = {0};
+    grid_column(&grid, GRID_LEFT, "policy");
+    grid_column(&grid, GRID_RIGHT, "budget");
+    grid_column(&grid, GRID_RIGHT, "right");
+    grid_column(&grid, GRID_RIGHT, "tokens");
+    grid_column(&grid, GRID_RIGHT, "KV peak");
+    grid_column(&grid, GRID_RIGHT, "time");
     for (int i = 0; i < section->n; i++) {
-        const struct comparison *against = &section->rows[i].against;
-        if (against->pairs == 0)
+        const struct result_row *row = &section->rows[i];
+        if (!row->right)
             continue;
-        put_policy(&grid, &section->rows[i]);
-        put_count(&grid, against->pairs, true);
-        put_count(&grid, against->only_cell, true);
-        put_count(&grid, against->only_reference, true);
-        grid_cell(&grid, "%+.3f", against->difference);
-        grid_cell(&grid, "[%+.3f, %+.3f]", against->ci.lo, against->ci.hi);
-        put_p(&grid, against->p);
-        put_p(&grid, against->p_holm);
-        grid_cell(&grid, "%s", compare_verdict(against));
+        put_policy(&grid, row);
+        put_count(&grid, row->right, true);
+        put_real(&grid, "%.0f", row->tokens_per_right);
+        put_bytes(&grid, row->kv_bytes_per_right);
+        put_seconds(&grid, row->seconds_per_right);
     }
     if (grid.n_cells) {
-        putc('\n', section->out);
-        char *title;
-        CHECK(asprintf(&title, "Against %s, problem by problem:", section->reference) > 0);
-        fputs(section->style == GRID_LATEX ? "% " : "", section->out);
-        grid_text(title, section->style, section->out);
-        fputs(section->style == GRID_LATEX ? "\n" : "\n\n", section->out);
-        free(title);
+        print_title(section, "Cost of a right answer, what wrong ones took included:");
         grid_print(&grid, section->style, section->out);
     }
     grid_free(&grid);
@@ -173,8 +224,7 @@ static void print_speed(const struct section *section) {
         put_seconds(&grid, row->jct);
     }
     if (grid.n_cells) {
-        fprintf(section->out, "\n%sMedian times of isolated runs:\n%s",
-                section->style == GRID_LATEX ? "% " : "", section->style == GRID_LATEX ? "" : "\n");
+        print_title(section, "Median times of isolated runs:");
         grid_print(&grid, section->style, section->out);
     }
     grid_free(&grid);
@@ -201,10 +251,20 @@ static bool same_section(const struct result_row *a, const struct result_row *b)
            !strcmp(a->settings, b->settings) && !strcmp(a->metric, b->metric);
 }
 
+/* A table of an unfinished plan must not pass for a result. */
+static void print_watermark(const struct results *results, enum grid_style style, FILE *out) {
+    static const char *const before[] = {"", "> **", "\\noindent\\textbf{"};
+    static const char *const behind[] = {"\n\n", "**\n\n", "}\n\n"};
+    if (results_partial(results))
+        fprintf(out, "%sPARTIAL: %lld of %lld planned answers%s", before[style],
+                (long long)results->stored, (long long)results->planned, behind[style]);
+}
+
 static void print_sections(const struct results *results, const char *reference,
                            enum grid_style style, FILE *out) {
     if (style == GRID_LATEX)
         fputs("% needs \\usepackage{booktabs}\n", out);
+    print_watermark(results, style, out);
     for (int from = 0, to; from < results->n; from = to) {
         const struct result_row *rows = &results->rows[from];
         for (to = from; to < results->n && same_section(rows, &results->rows[to]); to++)
@@ -215,6 +275,7 @@ static void print_sections(const struct results *results, const char *reference,
         print_heading(&section);
         print_accuracy(&section);
         print_comparison(&section);
+        print_cost(&section);
         print_speed(&section);
     }
 }

@@ -9,11 +9,17 @@
 static struct db_query *select_rows(struct db *db, const struct results *results, struct err *e) {
     struct db_query *q =
         db_query(db,
-                 "SELECT v_accuracy.*, dataset.sha256 AS dataset_sha256, weights_sha256 "
+                 "SELECT v_accuracy.*, dataset.sha256 AS dataset_sha256, weights_sha256, "
+                 "  v_outcome.wrong AS answered_wrong, looped, truncated, unboxed, "
+                 "  tokens_per_right, kv_bytes_per_right, seconds_per_right, "
+                 "  (SELECT planned FROM v_plan JOIN run ON run.id = v_plan.run_id "
+                 "   WHERE v_plan.cell_id = cell.id AND (?1 = 0 OR run.id = ?1) "
+                 "   ORDER BY run.started DESC, run.id DESC LIMIT 1) AS planned "
                  "FROM v_accuracy JOIN cell ON cell.id = v_accuracy.cell_id "
+                 "JOIN v_outcome ON v_outcome.cell_id = cell.id "
                  "JOIN model ON model.id = cell.model_id "
                  "JOIN dataset ON dataset.id = cell.dataset_id "
-                 "WHERE ?1 = 0 OR cell_id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)",
+                 "WHERE ?1 = 0 OR cell.id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1)",
                  e);
     if (q)
         db_bind_int(q, 1, results->run);
@@ -98,6 +104,7 @@ static void json_comparison(const struct comparison *against, const char *refere
     json_open(json, '{');
     json_add_text(json, "reference", reference);
     json_add_int(json, "pairs", against->pairs);
+    json_add_int(json, "problems", against->problems);
     json_add_int(json, "only_policy", against->only_cell);
     json_add_int(json, "only_reference", against->only_reference);
     json_add_real(json, "difference", against->difference);
@@ -105,6 +112,9 @@ static void json_comparison(const struct comparison *against, const char *refere
     json_add_real(json, "hi", against->ci.hi);
     json_add_real(json, "p", against->p);
     json_add_real(json, "p_holm", against->p_holm);
+    json_add_real(json, "margin", against->margin);
+    json_add_real(json, "p_margin", against->p_margin);
+    json_add_real(json, "p_margin_holm", against->p_margin_holm);
     json_add_text(json, "verdict", compare_verdict(against));
     json_close(json, '}');
 }

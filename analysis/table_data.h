@@ -5,7 +5,8 @@
 
 #include "analysis/results.h"
 
-/* The columns of v_accuracy, then dataset_sha256 and weights_sha256: two files may have one name.
+/* The columns of v_accuracy, then dataset_sha256 and weights_sha256 (two files may have one name),
+ * outcomes and costs of v_outcome, and how many answers were planned.
  * RFC 4180. Texts that a spreadsheet would run as a formula are guarded with an apostrophe. */
 bool table_csv(struct db *db, const struct results *results, FILE *out, struct err *e);
 

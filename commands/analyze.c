@@ -9,16 +9,17 @@
 #include "commands/command.h"
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
+#include "experiments/mine_files.h"
+#include "experiments/mine_run.h"
 #include "experiments/stop.h"
 #include "experiments/validate.h"
-#include "store/db_analysis.h"
 
 enum solution { SOLUTION_FREE, SOLUTION_GOLD };
 static const char *const solution_names[] = {"free", "gold"};
 
 struct analyze_param {
     struct common common;
-    const char *dataset, *template, *db;
+    const char *dataset, *template, *db, *run;
     struct option_list policy;
     int64_t n, seed, steps, train, knobs, max_new;
     int solution;
@@ -31,6 +32,8 @@ static const struct option options[] = {
 #define FIELD(name) offsetof(struct analyze_param, name)
     {"dataset", OPTION_TEXT, FIELD(dataset), 0, 0, 0, NULL,
      "NAME: problems to decode, with options: lemmas:steps=16"},
+    {"run", OPTION_TEXT, FIELD(run), 0, 0, 0, NULL,
+     "NAME: what a run recorded (raas run --record), its number or a name: its latest run"},
     {"n", OPTION_INT, FIELD(n), 20, 1, 1 << 20, NULL, "problems"},
     {"policy", OPTION_LIST, FIELD(policy), 0, 0, 0, NULL,
      "NAME: cache policy to decode under; may be given several times (default full)"},
@@ -58,6 +61,8 @@ static const struct option options[] = {
 
 struct analysis { /* one invocation */
     const struct analyze_param *param;
+    char **files; /* [n_files] */
+    int n_files;
     struct model *model;
     struct db *db;
     int64_t run;
@@ -110,6 +115,22 @@ static void dataset_text(const struct analyze_param *p, char *out, size_t size) 
         snprintf(out, size, "%s", p->dataset);
 }
 
+/* Tables of what was mined, or an object of the list that --json prints. */
+static void show(const struct miner *miner, const char *policy, const char *dataset,
+                 struct json_out *json) {
+    if (!json) {
+        printf("%s on %s\n", policy, dataset);
+        miner_table(miner, stdout);
+        return;
+    }
+    char *text = miner_json(miner);
+    json_open(json, '{');
+    json_add_text(json, "policy", policy);
+    json_add_raw(json, "analysis", text);
+    json_close(json, '}');
+    free(text);
+}
+
 static bool mine_policy(struct analysis *a, struct mine *mine, struct session *session,
                         const char *policy, struct json_out *json, struct err *e) {
     const struct analyze_param *p = a->param;
@@ -130,17 +151,8 @@ static bool mine_policy(struct analysis *a, struct mine *mine, struct session *s
         .run = a->run, .policy = name, .solution = solution_names[p->solution]};
     bool ok = mine_run(mine, session, &plan, &sink, e) && mine_register(mine, a->db, &source, e) &&
               miner_store(&miner, a->db, &source, e);
-    if (ok && p->json) {
-        char *text = miner_json(&miner);
-        json_open(json, '{');
-        json_add_text(json, "policy", name);
-        json_add_raw(json, "analysis", text);
-        json_close(json, '}');
-        free(text);
-    } else if (ok) {
-        printf("%s on %s\n", name, mine->dataset.name);
-        miner_table(&miner, stdout);
-    }
+    if (ok)
+        show(&miner, name, mine->dataset.name, p->json ? json : NULL);
     miner_close(&miner);
     return ok;
 }
@@ -171,33 +183,40 @@ static bool lives(struct analysis *a, struct err *e) {
     return ok;
 }
 
-/* --- the proof -------------------------------------------------------------------------------- */
-
-static bool store_proof(struct analysis *a, const struct validation *v, const char *summary,
-                        struct err *e) {
-    struct mine mine; /* names model and dataset */
-    struct miner_source source;
-    char dataset[120], params[400];
-    snprintf(dataset, sizeof dataset, "lemmas:steps=%d,seed=%lld", (int)v->params.steps,
-             (long long)v->params.seed);
-    if (!mine_open(&mine, a->model, dataset, "auto", 1, 0, e))
+static bool mine_recorded(struct analysis *a, char *const *paths, int n, struct json_out *json,
+                          struct err *e) {
+    struct mine_files files;
+    struct miner_source source = {.run = a->run};
+    if (!mine_files(&files, paths, n, &a->param->life, e))
         return false;
-    option_json(lifecycle_options, &v->params.life, params, sizeof params);
-    bool ok = mine_register(&mine, a->db, &source, e);
-    struct db_analysis row = {.kind = "proof",
-                              .run = a->run,
-                              .model = source.model,
-                              .dataset = source.dataset,
-                              .policy = "full",
-                              .solution = "gold",
-                              .sequences = v->params.n,
-                              .params = params,
-                              .summary = summary};
-    int64_t id;
-    ok = ok && db_add_analysis(a->db, &row, &id, e);
-    mine_close(&mine);
+    bool ok = mine_files_register(&files, a->db, &source, e) &&
+              miner_store(&files.miner, a->db, &source, e);
+    if (ok)
+        show(&files.miner, files.policy, files.dataset, json);
+    mine_files_close(&files);
     return ok;
 }
+
+/* Files that were named, or those of a run: each of its cells by itself. */
+static bool recorded(struct analysis *a, struct err *e) {
+    const struct analyze_param *p = a->param;
+    struct mine_run_files files = {0};
+    struct json_out json = {0}, *out = p->json ? &json : NULL;
+    bool ok = !p->run || mine_run_files(a->db, p->run, &files, e);
+    json_open(&json, '[');
+    if (ok && !p->run)
+        ok = mine_recorded(a, a->files, a->n_files, out, e);
+    for (int i = 0; ok && i < files.n; i++)
+        ok = mine_recorded(a, files.cells[i].paths, files.cells[i].n, out, e);
+    json_close(&json, ']');
+    if (ok && p->json)
+        puts(json.text);
+    free(json.text);
+    mine_run_files_free(&files);
+    return ok;
+}
+
+/* --- the proof -------------------------------------------------------------------------------- */
 
 static bool proof(struct analysis *a, struct err *e) {
     const struct analyze_param *p = a->param;
@@ -219,7 +238,7 @@ static bool proof(struct analysis *a, struct err *e) {
     if (!validate_run(&params, &v, e))
         return false;
     char *json = validate_json(&v);
-    bool ok = store_proof(a, &v, json, e);
+    bool ok = validate_store(&v, a->model, json, a->db, a->run, e);
     if (ok && p->json)
         puts(json);
     else if (ok)
@@ -231,17 +250,24 @@ static bool proof(struct analysis *a, struct err *e) {
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-static const char usage[] = "raas analyze (--dataset D [--policy P]... | --validate) [options]";
+static const char usage[] =
+    "raas analyze (FILE... | --run R | --dataset D [--policy P]... | --validate) [options]";
 static const char about[] =
-    "Decodes problems (on the CPU) and follows every token under every attention head: sinks, "
-    "milestones that\n"
-    "fade, phoenix tokens that come back after a silence, classes of heads, how few keys are\n"
-    "enough. --validate: teacher-forced on `lemmas`, how well what is found agrees with what is\n"
+    "Follows every token under every attention head: sinks, milestones that fade, phoenix tokens\n"
+    "that come back after a silence, classes of heads, how few keys are enough. Takes files that\n"
+    "raas record or raas run --record wrote (mode full or lifecycle), or decodes problems (on the\n"
+    "CPU). --validate: teacher-forced on `lemmas`, how well what is found agrees with what is\n"
     "known. Results go to the database (tables analysis, analysis_head, analysis_point).";
 
-static bool check(const struct analyze_param *p, struct err *e) {
-    if (p->validate == !!p->dataset)
-        return err_set(e, EXIT_USAGE, "expected either --dataset or --validate; usage: %s", usage);
+static bool check(const struct analyze_param *p, int n_files, struct err *e) {
+    if (p->validate + !!p->dataset + !!p->run + (n_files > 0) != 1)
+        return err_set(e, EXIT_USAGE,
+                       "expected one of recorded files, --run, --dataset, --validate; usage: %s",
+                       usage);
+    if ((n_files || p->run) && (p->policy.count || p->common.model || p->template))
+        return err_set(e, EXIT_USAGE,
+                       "files say themselves what was decoded: --policy, --model and --template "
+                       "take --dataset");
     if (p->validate && (p->policy.count || p->life.rows != ROWS_DECODE || p->life.relative > 0))
         return err_set(e, EXIT_USAGE,
                        "--validate takes no --policy, --rows all or --relative: it is about full "
@@ -254,11 +280,17 @@ static int analyze_run(int argc, char **argv, struct err *e) {
     char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
     memcpy(given, argv, (size_t)argc * sizeof *given);
     struct analysis a = {.param = &param};
-    bool ok = common_argv(options, &param, usage, about, argc, argv, e) && check(&param, e) &&
-              (a.model = common_model(&param.common, e));
+    option_defaults(options, &param);
+    bool ok = option_argv(options, &param, usage, about, argc, argv, &a.n_files, e) &&
+              check(&param, a.n_files, e) &&
+              (a.n_files || param.run || (a.model = common_model(&param.common, e)));
+    a.files = argv;
     stop_install();
     if (ok && begin_run(&a, argc, given, e)) {
-        (void)(param.validate ? proof(&a, e) : lives(&a, e));
+        if (param.validate)
+            (void)proof(&a, e);
+        else
+            (void)(param.dataset ? lives(&a, e) : recorded(&a, e));
         log_status_end();
         end_run(&a, e);
     }

@@ -1,5 +1,6 @@
 /* raas bench record: what recording costs. The same samples are forced through the model with
- * nothing recorded, pooled and full, in turns, so that whatever else the machine does meets all. */
+ * nothing recorded, lifecycle, pooled and full, in turns, so that whatever else the machine does
+ * meets all. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include "commands/common.h"
 #include "experiments/record.h"
 
-enum { CASES = 4, MOST_ROUNDS = 64, CHOSEN_HEADS = 32 };
+enum { CASES = 5, MOST_ROUNDS = 64, CHOSEN_HEADS = 32 };
 
 struct bench_flags {
     struct common common;
@@ -60,8 +61,10 @@ static void list_cases(const struct config *c, struct bench_case cases[CASES]) {
     int layers = CHOSEN_HEADS / heads < c->n_layers ? CHOSEN_HEADS / heads : c->n_layers;
     cases[0] = (struct bench_case){.name = "off", .taken = true};
     cases[1] = (struct bench_case){.name = "pooled", .taken = true, .n_heads = all};
+    cases[4] = (struct bench_case){.name = "lifecycle", .taken = true, .n_heads = all};
     cases[2] = (struct bench_case){.name = "full, chosen", .taken = layers * heads < all};
     cases[3] = (struct bench_case){.name = "full", .taken = true, .n_heads = all};
+    cases[4].choice.mode = "lifecycle";
     cases[2].n_heads = layers * heads;
     cases[1].choice.mode = "pooled";
     cases[2].choice.mode = cases[3].choice.mode = "full";

@@ -27,6 +27,11 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 
 const char *common_db(const char *path) { return path ? path : COMMON_RESULTS "/raas.db"; }
 
+bool common_db_exists(const char *path, struct err *e) {
+    return access(common_db(path), F_OK) == 0 ||
+           err_set(e, EXIT_USAGE, "%s: no such database; `raas run` makes one", common_db(path));
+}
+
 struct model *common_model(const struct common *common, struct err *e) {
     char embedded[PATH_MAX];
     const char *path = model_path_or_default(common->model, embedded, sizeof embedded, e);

@@ -51,6 +51,8 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 
 /* The database of --db: `path`, or where that is NULL the standard one. */
 const char *common_db(const char *path);
+/* For commands that read what is there before they write: EXIT_USAGE where it is not there. */
+bool common_db_exists(const char *path, struct err *e);
 
 /* The model of --model; close it with model_close. NULL on error. */
 struct model *common_model(const struct common *common, struct err *e);

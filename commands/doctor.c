@@ -24,6 +24,7 @@
 #include "engine/cuda_info.h"
 #include "store/attn.h"
 #include "store/db.h"
+#include "store/seal.h"
 #include "version.h"
 
 enum state { FINE, LIMITED, BROKEN };
@@ -174,12 +175,21 @@ static bool count_rows(struct db *db, const char *table, int64_t *n, struct err 
     return ok;
 }
 
+static bool check_seals(struct db *db, const char *path, struct err *e) {
+    int64_t broken, unsealed;
+    if (!seal_check(db, &broken, &unsealed, e))
+        return false;
+    return broken == 0 ||
+           err_set(e, EXIT_CONTENT, "%s: %lld answers were altered since they were stored", path,
+                   (long long)broken);
+}
+
 static void check_database(struct checkup *up, const char *path) {
     static const char *const tables[] = {"result", "sample", "cell", "run", "model", "dataset"};
     struct err e = {0};
     struct db *db = db_open(path, DB_READ, &e);
     char text[400] = "";
-    bool ok = db && db_verify(db, &e);
+    bool ok = db && db_verify(db, &e) && check_seals(db, path, &e);
     for (size_t i = 0; ok && i < sizeof tables / sizeof *tables; i++) {
         int64_t n;
         size_t used = strlen(text);
@@ -206,10 +216,9 @@ static void check_attention(struct checkup *up, const char *path) {
     const struct attn_info *i = attn_info(r);
     char *policy = attn_note(r, "policy"), *sample = attn_note(r, "sample");
     note(up, "attention", FINE,
-         "%s: whole; %s%s%s of %s under %s: %d layers, %d heads, %d queries, %d keys", path,
-         i->full ? "full" : "", i->full && i->pooled ? " and " : "", i->pooled ? "pooled" : "",
-         sample ? sample : "a sample", policy ? policy : "a policy", i->layers.n, i->heads.n,
-         i->n_steps, i->n_keys);
+         "%s: whole; %s of %s under %s: %d layers, %d heads, %d queries, %d keys", path,
+         attn_modes(i), sample ? sample : "a sample", policy ? policy : "a policy", i->layers.n,
+         i->heads.n, i->n_steps, i->n_keys);
     free(policy);
     free(sample);
     attn_close(r);
@@ -250,7 +259,8 @@ struct doctor_param {
 
 static const struct option options[] = {
     {"verify", OPTION_TEXT, offsetof(struct doctor_param, verify), 0, 0, 0, NULL,
-     "FILE: check this file instead: every page, reference and row count of a results database, "
+     "FILE: check this file instead: every page, reference, row count and seal of a results "
+     "database, "
      "every byte "
      "of a file of attention"},
     JSON_ROW(struct doctor_param, json),

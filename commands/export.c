@@ -212,7 +212,7 @@ static int export_attention(const char *path, const struct export_flags *flags, 
     x.heads = flags->head >= 0 ? (struct attn_numbers){1, &x.head} : x.info->heads;
     snprintf(inside, sizeof inside, "%s/x", flags->out);
     if (!x.info->full)
-        err_set(e, EXIT_USAGE, "%s: recorded in mode pooled, expected full", path);
+        err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected full", path, attn_modes(x.info));
     else if (check_size(&x, e) && file_folders(inside, e) && write_tokens(&x, e))
         write_all(&x, e);
     free(x.maps);

@@ -123,7 +123,8 @@ static bool describe_experiment(struct entry *entry, const char *path, struct er
     return true;
 }
 
-/* A figure's first line says what it shows: "-- accuracy against ...". */
+/* A figure's first line says what it shows: "-- accuracy against ...", or, of one that is not drawn
+ * from the database, "# attention of ..." in its script. */
 static bool describe_figure(struct entry *entry, const char *path, struct err *e) {
     char line[sizeof entry->summary] = "";
     FILE *f = fopen(path, "re");
@@ -132,7 +133,7 @@ static bool describe_figure(struct entry *entry, const char *path, struct err *e
     if (fgets(line, sizeof line, f))
         line[strcspn(line, "\r\n")] = 0;
     fclose(f);
-    snprintf(entry->summary, sizeof entry->summary, "%s", line + strspn(line, "-/* "));
+    snprintf(entry->summary, sizeof entry->summary, "%s", line + strspn(line, "-/*# "));
     return true;
 }
 
@@ -140,8 +141,26 @@ static bool list_experiments(struct entry_list *list, struct err *e) {
     return list_folder(list, "experiments", ".json", describe_experiment, e);
 }
 
+/* Scripts of figures that have a query are listed with it; styles are no figures. */
 static bool list_figures(struct entry_list *list, struct err *e) {
-    return list_folder(list, "plots", ".sql", describe_figure, e);
+    if (!list_folder(list, "plots", ".sql", describe_figure, e))
+        return false;
+    struct entry_list scripts = {0};
+    bool ok = list_folder(&scripts, "plots", ".gp", describe_figure, e);
+    size_t queries = list->count;
+    for (size_t i = 0; ok && i < scripts.count; i++) {
+        const struct entry *script = &scripts.items[i];
+        size_t n = strlen(script->name);
+        bool known = n >= 5 && !strcmp(script->name + n - 5, "style");
+        for (size_t k = 0; k < queries; k++)
+            known = known || !strcmp(list->items[k].name, script->name);
+        if (!known)
+            strcpy(list_add(list, script->name, script->summary)->path, script->path);
+    }
+    free(scripts.items);
+    if (list->count)
+        qsort(list->items, list->count, sizeof *list->items, by_name);
+    return ok;
 }
 
 /* --- printing ------------------------------------------------------------------------ */

@@ -11,18 +11,20 @@
 struct record_flags {
     struct common common;
     const char *dataset, *policy, *mode, *layers, *heads, *out, *template;
-    int solution, rows;
+    int solution;
+    struct lifecycle_params life; /* its rows: of all modes */
     int64_t n, first, seed, max_new, batch;
     double temperature, top_p;
 };
 
-static const char usage[] =
-    "raas record --dataset D --mode pooled,full [--layers L] [--heads H] [--n N] [--seed K] "
-    "[--policy P] [--solution gold] --out DIR";
+static const char usage[] = "raas record --dataset D --mode lifecycle,pooled,full [--layers L] "
+                            "[--heads H] [--n N] [--seed K] "
+                            "[--policy P] [--solution gold] --out DIR";
 static const char about[] =
     "Decodes samples of a dataset and records their attention: OUT/SAMPLE.h5, an HDF5 file that\n"
     "h5py, xarray and HDFView open as it is. Prints the path of each file that is whole.\n"
-    "Mode full keeps every probability (float16), pooled the max and sum of each page.";
+    "Mode full keeps every probability (float16), pooled the max and sum of each page, lifecycle\n"
+    "what raas analyze remembers of each key under its thresholds (--theta and below), and no map.";
 
 static const struct option options[] = {
 // clang-format off
@@ -30,7 +32,7 @@ static const struct option options[] = {
     {"dataset", OPTION_TEXT, FIELD(dataset), 0, 0, 0, NULL,
      "NAME: dataset and its options, e.g. lemmas:steps=16"},
     {"mode", OPTION_TEXT, FIELD(mode), 0, 0, 0, NULL,
-     "NAME: pooled, full, or both with a comma (lifecycle: not yet)"},
+     "NAME: lifecycle, pooled, full, or several with commas"},
     {"layers", OPTION_TEXT, FIELD(layers), 0, 0, 0, NULL,
      "LIST: layers to record, from 0, like 0,3,5-8 (default: all)"},
     {"heads", OPTION_TEXT, FIELD(heads), 0, 0, 0, NULL,
@@ -41,8 +43,6 @@ static const struct option options[] = {
      "NAME: cache policy and its options, e.g. raas:budget=256 (default full)"},
     {"solution", OPTION_CHOICE, FIELD(solution), 0, 0, 0, "model|gold",
      "whose tokens are fed: what the model says, or the gold solution (teacher-forced)"},
-    {"rows", OPTION_CHOICE, FIELD(rows), 0, 0, 0, "decode|all",
-     "queries to record: of decode steps, or those of the prompt too"},
     {"max-new", OPTION_INT, FIELD(max_new), 0, 0, 1 << 24, NULL,
      "new tokens at most; 0 is the model's limit"},
     {"temperature", OPTION_REAL, FIELD(temperature), 0, 0, 100, NULL, "0 is greedy"},
@@ -54,6 +54,7 @@ static const struct option options[] = {
      "NAME: chat template around prompts: auto, none, or one of raas list templates"},
     {"batch", OPTION_INT, FIELD(batch), 1, 1, SESSION_WIDTH, NULL, "sequences in flight"},
     {"out", OPTION_TEXT, FIELD(out), 0, 0, 0, NULL, "DIR: where the files go"},
+    LIFECYCLE_OPTIONS(struct record_flags, life),
     COMMON_ROWS(struct record_flags, common, PRECISION_BF16),
     OPTION_END,
 #undef FIELD
@@ -85,7 +86,8 @@ static bool parse_dataset(const struct record_flags *f, struct dataset_choice *o
 
 static int record(const struct record_flags *f, struct dataset_choice *dataset,
                   const struct plan *plan, struct err *e) {
-    const struct recording_choice choice = {f->mode, f->layers, f->heads, f->rows == 1};
+    const struct recording_choice choice = {f->mode, f->layers, f->heads, f->life.rows == ROWS_ALL,
+                                            &f->life};
     struct model *model = common_model(&f->common, e);
     if (!model)
         return e->code;

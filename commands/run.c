@@ -67,8 +67,8 @@ static const struct option options[] = {
     {"isolated", OPTION_BOOL, offsetof(struct run_flags, isolated), 0, 0, 1, NULL,
      "times: one cell at a time, warmed up, at least 5 repeats"},
     {"record", OPTION_TEXT, offsetof(struct run_flags, record.mode), 0, 0, 0, NULL,
-     "MODE: attention of all that is decoded, pooled, full, or both with a comma, to attn/ beside the "
-     "database"},
+     "MODE: attention of all that is decoded, lifecycle, pooled, full, or several with commas, to attn/ "
+     "beside the database"},
     {"record-layers", OPTION_TEXT, offsetof(struct run_flags, record.layers), 0, 0, 0, NULL,
      "LIST: layers to record, like 0,3,5-8 (default: all)"},
     {"record-heads", OPTION_TEXT, offsetof(struct run_flags, record.heads), 0, 0, 0, NULL,

@@ -1,17 +1,16 @@
 /* raas shadow: what policies do to the next-token distribution, on given ids. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "analysis/grid.h"
 #include "analysis/results.h"
-#include "analysis/stats.h"
-#include "base/json.h"
+#include "analysis/shadow_table.h"
 #include "base/log.h"
 #include "commands/command.h"
 #include "commands/common.h"
-#include "experiments/shadow_texts.h"
+#include "experiments/shadow_store.h"
+#include "experiments/stop.h"
 
 struct shadow_param {
     struct common common;
@@ -37,7 +36,7 @@ static const struct option options[] = {
     {"batch", OPTION_INT, FIELD(batch), 16, 1, 64, NULL, "texts in flight"},
     COMMON_ROWS(struct shadow_param, common, PRECISION_BF16),
     JSON_ROW(struct shadow_param, json),
-    DB_ROW(struct shadow_param, db, "database of --run"),
+    DB_ROW(struct shadow_param, db, "database of --run, for the results, and of accuracies beside them"),
     OPTION_END,
 #undef FIELD
     // clang-format on
@@ -50,204 +49,116 @@ static const char about[] =
     "next-token\ndistribution from full's, agreement of the best id, the first step that "
     "disagrees, and the share of\nfull's attention that goes to tokens which the policy doesn't "
     "attend to. --run takes the answers of a\nrun under full, --jsonl ids from elsewhere, "
-    "--dataset gold solutions.";
+    "--dataset gold solutions. Results go to the database (views\nv_shadow, v_shadow_text, "
+    "v_shadow_head, v_shadow_step); what stands there is not computed again. Where it has\n"
+    "accuracies of the same model, dataset and policies, both rankings are printed side by side.";
 
-/* --- what comes out -----------------------------------------------------------------------------
- */
-
-struct tally { /* of one policy; arrays are of its texts */
-    double *kl, *agree, *lost, *first;
-    int n;
-    double kept, kv_bytes;
-    int64_t steps;
+struct work { /* one invocation */
+    struct model *model;
+    struct plan *plans; /* [n_plans] */
+    int n_plans;
+    struct shadow_texts texts;
+    struct db *db;
+    int64_t run;
 };
-struct report {
-    const struct shadow *shadow;
-    const struct config *config;
-    struct tally *tallies; /* [n_plans] */
-    int told;
-};
-
-static void tally_open(struct tally *t, int n) {
-    t->kl = must_zalloc((size_t)n, sizeof *t->kl);
-    t->agree = must_zalloc((size_t)n, sizeof *t->agree);
-    t->lost = must_zalloc((size_t)n, sizeof *t->lost);
-    t->first = must_zalloc((size_t)n, sizeof *t->first);
-}
-static void tally_close(struct tally *t) {
-    free(t->kl);
-    free(t->agree);
-    free(t->lost);
-    free(t->first);
-}
-
-static double mean(const double *x, int n) {
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += x[i];
-    return n ? sum / n : NAN;
-}
-
-static bool take(void *user, const struct shadow_result *r, struct err *e) {
-    (void)e;
-    struct report *report = user;
-    struct tally *t = &report->tallies[r->plan];
-    int heads = report->config->n_layers * report->config->n_kv_heads;
-    double agreed = 0, lost = 0;
-    for (int i = 0; i < r->n_steps; i++)
-        agreed += r->agrees[i];
-    for (int h = 0; r->lost && h < heads; h++)
-        lost += (double)r->lost[h] / heads;
-    t->kl[t->n] = mean(r->kl, r->n_steps);
-    t->agree[t->n] = agreed / r->n_steps;
-    t->lost[t->n] = r->lost ? lost : NAN;
-    t->first[t->n++] = r->first_divergence < 0 ? r->n_steps : r->first_divergence;
-    t->kept += r->stats.kept_peak, t->kv_bytes += (double)r->stats.kv_bytes_peak;
-    t->steps += r->n_steps;
-    int all = report->shadow->n_texts * report->shadow->n_plans;
-    if (++report->told % 50 == 0 || report->told == all)
-        log_info("shadow: %d of %d", report->told, all);
-    return true;
-}
-
-/* --- printing -----------------------------------------------------------------------------------
- */
-
-static struct interval around(const struct tally *t) {
-    return stats_bootstrap(t->kl, (size_t)t->n, 10000, 1);
-}
-
-/* Plans by mean divergence, the least first. */
-static void order_plans(const struct report *r, int *order) {
-    int n = r->shadow->n_plans;
-    for (int i = 0; i < n; i++)
-        order[i] = i;
-    for (int i = 1; i < n; i++)
-        for (int j = i; j > 0; j--) {
-            const struct tally *a = &r->tallies[order[j - 1]], *b = &r->tallies[order[j]];
-            if (mean(a->kl, a->n) <= mean(b->kl, b->n))
-                break;
-            int swap = order[j];
-            order[j] = order[j - 1], order[j - 1] = swap;
-        }
-}
-
-static void print_row(struct grid *g, const struct plan *plan, const struct tally *t) {
-    struct interval i = around(t);
-    grid_cell(g, "%s", plan->name);
-    plan->budget ? grid_cell(g, "%d", plan->budget) : grid_cell(g, "%s", "");
-    grid_cell(g, "%.0f", t->kept / t->n);
-    grid_cell(g, "%.4f", mean(t->kl, t->n));
-    grid_cell(g, "%.4f-%.4f", i.lo, i.hi);
-    grid_cell(g, "%.2f", 100 * mean(t->agree, t->n));
-    grid_cell(g, "%.0f", mean(t->first, t->n));
-    isnan(t->lost[0]) ? grid_cell(g, "%s", "") : grid_cell(g, "%.2f", 100 * mean(t->lost, t->n));
-    grid_cell(g, "%d", t->n);
-    grid_cell(g, "%lld", (long long)t->steps);
-}
-
-static void print_text(const struct report *r, const int *order) {
-    struct grid g = {0};
-    static const char *const heads[] = {"budget", "kept",        "KL (nats)", "95 %",  "agree %",
-                                        "first",  "mass lost %", "texts",     "tokens"};
-    grid_column(&g, GRID_LEFT, "policy");
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
-        grid_column(&g, GRID_RIGHT, heads[i]);
-    for (int i = 0; i < r->shadow->n_plans; i++)
-        print_row(&g, &r->shadow->plans[order[i]], &r->tallies[order[i]]);
-    grid_print(&g, GRID_TEXT, stdout);
-    grid_free(&g);
-}
-
-static void print_json(const struct report *r, const int *order) {
-    struct json_out o = {0};
-    json_open(&o, '[');
-    for (int i = 0; i < r->shadow->n_plans; i++) {
-        const struct plan *plan = &r->shadow->plans[order[i]];
-        const struct tally *t = &r->tallies[order[i]];
-        struct interval band = around(t);
-        json_open(&o, '{');
-        json_add_text(&o, "policy", plan->name);
-        json_name(&o, "budget");
-        plan->budget ? json_put_int(&o, plan->budget) : json_put_null(&o);
-        json_add_real(&o, "kept", t->kept / t->n);
-        json_add_real(&o, "kv_bytes", t->kv_bytes / t->n);
-        json_add_real(&o, "kl", mean(t->kl, t->n));
-        json_add_real(&o, "lo", band.lo);
-        json_add_real(&o, "hi", band.hi);
-        json_add_real(&o, "agreement", mean(t->agree, t->n));
-        json_add_real(&o, "first_divergence", mean(t->first, t->n));
-        json_add_real(&o, "mass_lost", mean(t->lost, t->n));
-        json_add_int(&o, "texts", t->n);
-        json_add_int(&o, "tokens", t->steps);
-        json_close(&o, '}');
-    }
-    json_close(&o, ']');
-    puts(o.text);
-    free(o.text);
-}
 
 /* --- the run ------------------------------------------------------------------------------------
  */
 
-static bool read_texts(const struct shadow_param *p, struct shadow_texts *texts, struct err *e) {
+static bool read_texts(const struct shadow_param *p, struct db *db, struct shadow_texts *texts,
+                       struct err *e) {
     struct dataset_choice from = {0};
     if (p->dataset && !dataset_parse(p->dataset, &from, e))
         return false;
     const struct dataset_choice *dataset = p->dataset ? &from : NULL;
+    int64_t run;
     bool ok;
-    if (p->run) {
-        int64_t run;
-        struct db *db = db_open(common_db(p->db), DB_READ, e);
-        ok = db && results_run(db, p->run, &run, e) && shadow_texts_run(texts, db, run, p->n, e);
-        db_close(db);
-    } else if (p->jsonl) {
+    if (p->run)
+        ok = results_run(db, p->run, &run, e) && shadow_texts_run(texts, db, run, p->n, e);
+    else if (p->jsonl)
         ok = shadow_texts_lines(texts, p->jsonl, dataset, p->n, e);
-    } else {
+    else
         ok = shadow_texts_gold(texts, dataset, p->n, e);
-    }
     free(from.param);
     return ok && (texts->n || err_set(e, EXIT_CONTENT, "no texts"));
 }
 
-static bool replay(const struct shadow_param *p, const struct model *model,
-                   const struct shadow_texts *texts, struct plan *plans, int n_plans,
-                   struct err *e) {
-    struct report report = {.config = &model->config};
-    report.tallies = must_zalloc((size_t)n_plans, sizeof *report.tallies);
-    for (int i = 0; i < n_plans; i++)
-        tally_open(&report.tallies[i], texts->n);
-    struct shadow shadow = {.model = model,
+/* The dataset that all texts are of; NULL where there is none. */
+static const char *dataset_of(const struct shadow_texts *texts) {
+    for (int i = 1; i < texts->n; i++)
+        if (strcmp(texts->origins[i].dataset, texts->origins[0].dataset) != 0)
+            return NULL;
+    return texts->origins[0].dataset;
+}
+
+static bool replay(const struct shadow_param *p, struct work *w, struct err *e) {
+    const struct shadow_texts *texts = &w->texts;
+    struct shadow_store store = {0};
+    struct shadow shadow = {.model = w->model,
                             .width = (int)p->batch,
-                            .plans = plans,
-                            .n_plans = n_plans,
+                            .plans = w->plans,
+                            .n_plans = w->n_plans,
                             .texts = texts->texts,
                             .n_texts = texts->n,
                             .attention = p->common.backend == 0,
-                            .done = take,
-                            .user = &report};
-    shadow.session = common_session(&p->common, model, (int)p->batch, texts->longest, e);
-    report.shadow = &shadow;
-    bool ok = shadow.session && shadow_run(&shadow, e);
-    int order[OPTION_LIST_MAX];
-    if (ok) {
-        order_plans(&report, order);
-        (p->json ? print_json : print_text)(&report, order);
-    }
-    for (int i = 0; i < n_plans; i++)
-        tally_close(&report.tallies[i]);
-    free(report.tallies);
+                            .wanted = shadow_store_wanted,
+                            .done = shadow_store_add,
+                            .user = &store};
+    shadow.session = common_session(&p->common, w->model, (int)p->batch, texts->longest, e);
+    bool ok = shadow.session && shadow_store_open(&store, w->db, w->run, &shadow, texts,
+                                                  (enum precision)p->common.precision,
+                                                  session_backend(p->common.backend), e);
+    if (ok && store.n_done_first)
+        log_info("shadow: %d of %d stored already", store.n_done_first,
+                 shadow.n_texts * shadow.n_plans);
+    ok = ok && shadow_run(&shadow, e);
+    log_status_end();
+    struct shadow_rows rows = {store.cells, shadow.n_plans, store.texts, shadow.n_texts,
+                               dataset_of(texts)};
+    if (ok)
+        (p->json ? shadow_json : shadow_table)(w->db, &rows, stdout, e);
+    shadow_store_close(&store);
     session_close(shadow.session);
-    return ok;
+    return !e->code;
 }
 
+static bool begin(const struct shadow_param *p, struct work *w, int argc, char **argv,
+                  struct err *e) {
+    struct db_run run = {
+        .name = "shadow",
+        .argc = argc,
+        .argv = argv,
+        .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+        .isa = p->common.isa ? p->common.isa : "auto", /* each cell has its own */
+    };
+    if (p->run && !common_db_exists(p->db, e))
+        return false;
+    w->db = db_open(common_db(p->db), DB_WRITE, e);
+    return w->db && read_texts(p, w->db, &w->texts, e) && db_run_start(w->db, &run, &w->run, e);
+}
+
+static void end(struct work *w, const struct err *e) {
+    struct err late = {0};
+    enum db_status status = !e->code                 ? DB_FINISHED
+                            : e->code == EXIT_SIGNAL ? DB_STOPPED
+                                                     : DB_INCOMPLETE;
+    if (w->run && !db_run_finish(w->db, w->run, status, &late))
+        log_warn("the run stays 'running' in the database: %s", late.text);
+    db_close(w->db);
+}
+
+/* A policy that is named twice is one. */
 static bool parse_plans(const struct shadow_param *p, struct plan *plans, int *n, struct err *e) {
     static const struct option_list standard = {4, {"streaming", "h2o", "quest", "raas"}};
     const struct option_list *list = p->policies.count ? &p->policies : &standard;
-    *n = list->count;
-    for (int i = 0; i < list->count; i++)
-        if (!policy_parse(list->items[i], &plans[i], e))
+    for (int i = 0; i < list->count; i++) {
+        if (!policy_parse(list->items[i], &plans[*n], e))
             return false;
+        int k = 0;
+        while (strcmp(plans[k].json, plans[*n].json) != 0)
+            k++;
+        *n += k == *n;
+    }
     return true;
 }
 
@@ -261,19 +172,23 @@ static bool check_param(const struct shadow_param *p, struct err *e) {
 
 static int shadow_command(int argc, char **argv, struct err *e) {
     struct shadow_param param;
-    struct plan *plans = must_zalloc(OPTION_LIST_MAX, sizeof *plans);
-    int n_plans = 0;
-    struct model *model = NULL;
+    struct work w = {.plans = must_zalloc(OPTION_LIST_MAX, sizeof *w.plans)};
     struct chat chat;
+    char **given = must_alloc((size_t)argc * sizeof *given); /* option_argv moves them */
+    memcpy(given, argv, (size_t)argc * sizeof *given);
     bool ok = common_argv(options, &param, usage, about, argc, argv, e) && check_param(&param, e) &&
-              parse_plans(&param, plans, &n_plans, e) && (model = common_model(&param.common, e)) &&
-              chat_open(model, param.template ? param.template : "auto", &chat, e);
-    struct shadow_texts texts = {.model = model, .chat = &chat};
-    if (ok && read_texts(&param, &texts, e))
-        replay(&param, model, &texts, plans, n_plans, e);
-    shadow_texts_free(&texts);
-    model_close(model);
-    free(plans);
+              parse_plans(&param, w.plans, &w.n_plans, e) &&
+              (w.model = common_model(&param.common, e)) &&
+              chat_open(w.model, param.template ? param.template : "auto", &chat, e);
+    w.texts = (struct shadow_texts){.model = w.model, .chat = &chat};
+    stop_install();
+    if (ok && begin(&param, &w, argc, given, e))
+        replay(&param, &w, e);
+    end(&w, e);
+    shadow_texts_free(&w.texts);
+    model_close(w.model);
+    free(w.plans);
+    free(given);
     return e->code;
 }
 

@@ -27,11 +27,20 @@ static const struct option options[] = {
 static const char usage[] =
     "raas table [--run R] [--format text|csv|md|latex|json] [--reference POLICY] [--db F]";
 static const char about[] =
-    "Accuracy with 95 % Wilson intervals over problems, outcomes, decode length, and the mean "
-    "over\n"
-    "problems of each sequence's own peak of kept tokens (per layer and KV head) and KV bytes.\n"
-    "Comparisons are paired problem by problem: difference with its bootstrap interval, exact\n"
-    "McNemar (with repeats a sign-flip test), Holm over all pairs of a model and dataset.";
+    "Accuracy with 95 % Wilson intervals over problems; outcomes, each answer under the first "
+    "that\n"
+    "holds: right, numeric, looped, truncated (cut at max_new), unboxed (ended without an answer\n"
+    "where one is looked for), wrong; decode length; and the mean over problems of each "
+    "sequence's\n"
+    "own peak of kept tokens (per layer and KV head) and KV bytes. Costs are what all answers "
+    "took,\n"
+    "over the right ones. Comparisons are paired problem by problem: difference with its "
+    "bootstrap\n"
+    "interval (problems are drawn, with all repeats), exact McNemar (with repeats a sign-flip "
+    "test),\n"
+    "p (margin) of losing the experiment's margin or more (Tango's score test), the last two by "
+    "Holm\n"
+    "over all pairs of a model and dataset.";
 
 static int run(int argc, char **argv, struct err *e) {
     struct table_param param;

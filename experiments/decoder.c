@@ -67,7 +67,7 @@ static struct request request_of(const struct decoder *d, const struct job *job)
 }
 
 static void tell(void *user, const struct attention_row *row) {
-    attn_watch(((struct flight *)user)->record.file, row);
+    recording_watch(((struct flight *)user)->record.file, row);
 }
 
 /* Before a sequence joins: its prompt may be told while it does. */
@@ -144,7 +144,7 @@ static bool land(struct decoder *d, struct flight *f, enum finish finish,
     struct answer answer = {.ids = f->ids, .n_ids = f->n, .finish = finish, .stats = *stats};
     if (d->work->isolated)
         reader_times(f, &answer.stats);
-    flight_record_end(d->params.recording, &f->record, f->ids, f->n, finish);
+    flight_record_end(&f->record, f->ids, f->n, finish);
     f->job = NULL;
     d->idle[d->n_idle++] = f;
     return d->harvest->answer(d->harvest->context, job, &answer, e);

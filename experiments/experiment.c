@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/compare.h"
 #include "engine/chat.h"
 #include "experiments/settings.h"
 #include "experiments/spec.h"
@@ -11,17 +12,17 @@
 enum { MAX_CELLS = 10000 };
 
 /* Everything an experiment can say, sorted. */
-static const char *const keys[] = {"backend", "budget", "dataset",    "description", "max_new",
-                                   "model",   "n",      "name",       "policy",      "precision",
-                                   "repeats", "seed",   "stop_loops", "temperature", "template",
-                                   "top_p",   "width",  NULL};
+static const char *const keys[] = {"backend",   "budget",  "dataset", "description", "margin",
+                                   "max_new",   "model",   "n",       "name",        "policy",
+                                   "precision", "repeats", "seed",    "stop_loops",  "temperature",
+                                   "template",  "top_p",   "width",   NULL};
 /* The keys, besides dataset, policy and budget, whose lists multiply. */
 static const char *const axes[] = {"max_new", "temperature", "top_p", "seed"};
 enum { N_AXES = sizeof axes / sizeof *axes };
 
 struct values {
     int64_t n, repeats, max_new, seed, width;
-    double temperature, top_p;
+    double temperature, top_p, margin;
     int precision, backend;
     bool stop_loops;
     const char *name, *model, *template, *description;
@@ -39,6 +40,8 @@ static const struct option value_table[] = {
     {"temperature", OPTION_REAL, offsetof(struct values, temperature), 0, 0, 100, NULL, "0 = greedy"},
     {"top_p", OPTION_REAL, offsetof(struct values, top_p), 1, 0.001, 1, NULL, "1 = off"},
     {"seed", OPTION_INT, offsetof(struct values, seed), 1, 0, 1ll << 53, NULL, "of sampling"},
+    {"margin", OPTION_REAL, offsetof(struct values, margin), COMPARE_MARGIN, 0.0001, 0.5, NULL,
+     "of non-inferiority, in accuracy"},
     {"width", OPTION_INT, offsetof(struct values, width), 32, 1, SESSION_WIDTH, NULL,
      "sequences in flight"},
     {"precision", OPTION_CHOICE, offsetof(struct values, precision), PRECISION_BF16, 0, 0, PRECISIONS,
@@ -290,6 +293,7 @@ static bool build(struct builder *b, struct err *e) {
     x->model = b->values.model ? must_strdup(b->values.model) : NULL;
     x->template = must_strdup(b->values.template ? b->values.template : "auto");
     x->n = b->values.n;
+    x->margin = b->values.margin;
     x->width = b->values.width;
     x->width_said = settings_find(b->settings, "width") != NULL;
     x->precision = b->values.precision ? PRECISION_BF16 : PRECISION_FP32;

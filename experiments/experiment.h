@@ -15,6 +15,7 @@
  *       "max_new": 1100,                      generated tokens at most, end token included
  *       "temperature": 0, "top_p": 1,         0 is greedy
  *       "seed": 1,                            of sampling
+ *       "margin": 0.03,                       "comparable" is what loses less accuracy than this
  *       "stop_loops": false,                  end an answer that repeats itself
  *       "backend": "cpu", "precision": "bf16",   or "cuda", always bf16
  *       "width": 32,                          sequences in flight; changes no result
@@ -49,6 +50,7 @@ struct experiment {
     char *name, *model; /* model NULL: not said */
     char *template;     /* chat template: auto, none or a name */
     int64_t n, width;
+    double margin;
     bool width_said; /* by file or --set, as opposed to the default */
     enum precision precision;
     const char *backend; /* "cpu" or "cuda" */

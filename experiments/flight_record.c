@@ -41,17 +41,17 @@ bool flight_record_begin(struct recording *recording, const char *folder, const 
     return out->file;
 }
 
-void flight_record_end(struct recording *recording, struct flight_record *record,
-                       const int32_t *ids, int n, enum finish finish) {
+void flight_record_end(struct flight_record *record, const int32_t *ids, int n,
+                       enum finish finish) {
     if (record->file)
-        recording_end(recording, record->file, &record->what, ids, n ? n - 1 : 0, finish);
+        recording_end(record->file, &record->what, ids, n ? n - 1 : 0, finish);
     record->file = NULL;
     flight_record_drop(record);
 }
 
 void flight_record_drop(struct flight_record *record) {
     if (record->file)
-        attn_abandon(record->file);
+        recording_abandon(record->file);
     free(record->path);
     *record = (struct flight_record){0};
 }

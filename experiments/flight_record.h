@@ -5,7 +5,7 @@
 #include "experiments/workload.h"
 
 struct flight_record {
-    struct attn_file *file; /* NULL: none */
+    struct recording_file *file; /* NULL: none */
     struct recorded what;
     char *path; /* owned */
 };
@@ -15,6 +15,5 @@ bool flight_record_begin(struct recording *recording, const char *folder,
                          const struct workload *workload, const struct job *job,
                          struct flight_record *out, struct err *e);
 /* ids [n]: all that came, the last of which was not fed. Both calls zero the record. */
-void flight_record_end(struct recording *recording, struct flight_record *record,
-                       const int32_t *ids, int n, enum finish finish);
+void flight_record_end(struct flight_record *record, const int32_t *ids, int n, enum finish finish);
 void flight_record_drop(struct flight_record *record);

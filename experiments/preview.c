@@ -1,9 +1,11 @@
 #include "experiments/preview.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "experiments/detect.h"
 
 /* A batch full of the longest sequences of the hungriest cell. */
 static uint64_t largest_batch(const struct workload *w) {
@@ -34,6 +36,36 @@ static void print_text(const struct workload *w, const struct session_memory *m)
     printf("memory: weights %.1f MB, KV at most %.1f MB, workspace %.1f MB\n",
            (double)m->weight_bytes / 1e6, (double)largest_batch(w) / 1e6,
            (double)m->workspace_bytes / 1e6);
+    detect_print(w);
+}
+
+static void put_steps(struct json_out *o, const char *name, const double steps[2]) {
+    json_name(o, name), json_open(o, '[');
+    for (int step = 0; step < 2; step++)
+        if (isnan(steps[step]))
+            json_put_null(o);
+        else
+            json_put_real(o, steps[step]);
+    json_close(o, ']');
+}
+
+/* Each pair: by itself, and under Holm. */
+static void put_detectable(const struct workload *w, struct json_out *o) {
+    json_name(o, "detectable"), json_open(o, '[');
+    for (int i = 0; i < w->experiment->n_datasets; i++) {
+        struct detect d = detect_dataset(w, i);
+        if (!d.comparisons)
+            continue;
+        json_open(o, '{');
+        json_add_text(o, "dataset", w->experiment->datasets[i].name);
+        json_add_int(o, "problems", d.problems);
+        json_add_int(o, "comparisons", d.comparisons);
+        put_steps(o, "least", d.least);
+        put_steps(o, "found_where_0.1_differ", d.found[0]);
+        put_steps(o, "found_where_0.3_differ", d.found[1]);
+        json_close(o, '}');
+    }
+    json_close(o, ']');
 }
 
 static void print_json(const struct workload *w, const struct session_memory *m) {
@@ -55,6 +87,7 @@ static void print_json(const struct workload *w, const struct session_memory *m)
         json_close(&o, '}');
     }
     json_close(&o, ']');
+    put_detectable(w, &o);
     json_add_int(&o, "weight_bytes", (int64_t)m->weight_bytes);
     json_add_int(&o, "kv_bytes", (int64_t)largest_batch(w));
     json_add_int(&o, "workspace_bytes", (int64_t)m->workspace_bytes);

@@ -1,4 +1,5 @@
-/* A dry run: what would be decoded, what is stored already, and the memory it takes. */
+/* A dry run: what would be decoded, what is stored already, the memory it takes, and what its table
+ * will be able to tell apart. */
 #pragma once
 
 #include "engine/session.h"

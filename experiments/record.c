@@ -14,7 +14,7 @@ struct item { /* one sample */
     struct id_list prompt, fed; /* fed: gold ids, or what was generated */
     char *path;
     struct recorded recorded;
-    struct attn_file *file;
+    struct recording_file *file;
     bool added, done;
 };
 
@@ -99,7 +99,7 @@ static bool read_items(struct record *r, struct err *e) {
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static void tell(void *user, const struct attention_row *row) {
-    attn_watch(((struct item *)user)->file, row);
+    recording_watch(((struct item *)user)->file, row);
 }
 
 static bool add(struct record *r, int i, struct err *e) {
@@ -124,7 +124,7 @@ static bool add(struct record *r, int i, struct err *e) {
         return false;
     item->added = session_add(r->session, &request, e);
     if (!item->added && item->file) {
-        attn_abandon(item->file);
+        recording_abandon(item->file);
         item->file = NULL;
     }
     return item->added;
@@ -139,8 +139,8 @@ static void take(struct record *r, const struct event *event) {
     if (!end)
         return;
     if (item->file)
-        recording_end(r->recording, item->file, &item->recorded, item->fed.ids,
-                      (int32_t)item->fed.count, event->finish);
+        recording_end(item->file, &item->recorded, item->fed.ids, (int32_t)item->fed.count,
+                      event->finish);
     item->file = NULL;
     item->done = true;
     r->n_done++;
@@ -181,7 +181,7 @@ static void leave(struct record *r) {
     session_close(r->session);
     for (int i = 0; i < r->n; i++)
         if (r->items[i].file)
-            attn_abandon(r->items[i].file);
+            recording_abandon(r->items[i].file);
 }
 
 static void free_items(struct record *r) {

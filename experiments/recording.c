@@ -6,35 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/miner_file.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "version.h"
 
 struct recording {
-    bool full, pooled, prompt;
+    bool full, pooled, lives, prompt;
+    struct lifecycle_params life;
     struct attn_numbers layers, heads;
     const struct model *model;
     const struct chat *chat;
     struct attn_writer *writer;
 };
 
+struct recording_file {
+    struct recording *recording;
+    struct attn_file *file;
+    struct miner miner;   /* mode lifecycle */
+    bool *layers, *heads; /* whether the miner takes them */
+};
+
 /* --- the command line ------------------------------------------------------------------------- */
 
-static bool parse_modes(const char *text, bool *full, bool *pooled, struct err *e) {
-    *full = *pooled = false;
+static bool parse_modes(const char *text, struct recording *out, struct err *e) {
+    static const char *const names[] = {"full", "pooled", "lifecycle"};
+    bool *const modes[] = {&out->full, &out->pooled, &out->lives};
+    out->full = out->pooled = out->lives = false;
     for (const char *at = text ? text : "";; at++) {
         size_t n = strcspn(at, ",");
-        if (n == 4 && !strncmp(at, "full", n))
-            *full = true;
-        else if (n == 6 && !strncmp(at, "pooled", n))
-            *pooled = true;
-        else if (n == 9 && !strncmp(at, "lifecycle", n))
+        int mode = 0;
+        while (mode < 3 && (strlen(names[mode]) != n || strncmp(at, names[mode], n) != 0))
+            mode++;
+        if (mode == 3)
             return err_set(e, EXIT_USAGE,
-                           "mode lifecycle keeps no maps and is not built in yet; expected pooled, "
-                           "full, or both with a comma");
-        else
-            return err_set(e, EXIT_USAGE,
-                           "mode '%.*s': expected pooled, full, or both with a comma", (int)n, at);
+                           "mode '%.*s': expected lifecycle, pooled, full, or several with commas",
+                           (int)n, at);
+        *modes[mode] = true;
         at += n;
         if (!*at)
             return true;
@@ -42,8 +50,8 @@ static bool parse_modes(const char *text, bool *full, bool *pooled, struct err *
 }
 
 bool recording_check(const struct recording_choice *choice, struct err *e) {
-    bool full, pooled;
-    return parse_modes(choice->mode, &full, &pooled, e);
+    struct recording ignored;
+    return parse_modes(choice->mode, &ignored, e);
 }
 
 /* "0,3,5-8", each below `of`; NULL: all. */
@@ -93,8 +101,13 @@ struct recording *recording_open(const struct recording_choice *choice, const st
     r->model = model;
     r->chat = chat;
     r->prompt = choice->prompt;
+    if (choice->life)
+        r->life = *choice->life;
+    else
+        option_defaults(lifecycle_options, &r->life);
+    r->life.rows = r->prompt ? ROWS_ALL : ROWS_DECODE;
     const struct config *c = &model->config;
-    if (parse_modes(choice->mode, &r->full, &r->pooled, e) &&
+    if (parse_modes(choice->mode, r, e) &&
         parse_numbers(choice->layers, "layers", c->n_layers, &r->layers, e) &&
         parse_numbers(choice->heads, "heads", c->n_heads, &r->heads, e))
         r->writer = attn_writer_open(writer, e);
@@ -127,6 +140,7 @@ static struct attn_params params_of(const struct recording *r, const struct reco
         .path = s->path,
         .full = r->full,
         .pooled = r->pooled,
+        .lives = r->lives,
         .prompt = r->prompt,
         .residency = s->plan->evict != UNIT_NONE || s->plan->select != UNIT_NONE,
         .n_layers = c->n_layers,
@@ -144,9 +158,58 @@ uint64_t recording_bytes(const struct recording *r, const struct recorded *s) {
     return attn_bytes(&params);
 }
 
-struct attn_file *recording_begin(struct recording *r, const struct recorded *s, struct err *e) {
+/* --- one sequence ------------------------------------------------------------------------------
+ */
+
+static bool *taken_of(const struct attn_numbers *numbers, int of) {
+    bool *taken = must_zalloc((size_t)of, sizeof *taken);
+    for (int i = 0; i < numbers->n; i++)
+        taken[numbers->items[i]] = true;
+    return taken;
+}
+
+struct recording_file *recording_begin(struct recording *r, const struct recorded *s,
+                                       struct err *e) {
     const struct attn_params params = params_of(r, s);
-    return attn_begin(r->writer, &params, e);
+    struct attn_file *file = attn_begin(r->writer, &params, e);
+    if (!file)
+        return NULL;
+    struct recording_file *f = must_zalloc(1, sizeof *f);
+    f->recording = r, f->file = file;
+    if (r->lives) {
+        miner_open(&f->miner, params.n_layers, params.n_heads, params.max_keys, &r->life);
+        miner_begin(&f->miner, params.n_prompt);
+        f->layers = taken_of(&r->layers, params.n_layers);
+        f->heads = taken_of(&r->heads, params.n_heads);
+    }
+    return f;
+}
+
+void recording_watch(void *user, const struct attention_row *row) {
+    struct recording_file *f = user;
+    attn_watch(f->file, row);
+    for (int g = 0; f->layers && f->layers[row->layer] && g < row->group; g++) {
+        int head = row->kv_head * row->group + g;
+        if (!f->heads[head])
+            continue;
+        const struct attended a = {row->query,      row->prompt,
+                                   row->n_resident, row->n,
+                                   row->position,   row->prob + (size_t)g * (size_t)row->n};
+        miner_row(&f->miner, row->layer, head, &a, true);
+    }
+}
+
+static void free_file(struct recording_file *f) {
+    if (f->layers)
+        miner_close(&f->miner);
+    free(f->layers);
+    free(f->heads);
+    free(f);
+}
+
+void recording_abandon(struct recording_file *f) {
+    attn_abandon(f->file);
+    free_file(f);
 }
 
 /* --- tokens and gold labels ------------------------------------------------------------------- */
@@ -227,7 +290,9 @@ static void end_with_notes(const struct recording *r, struct attn_file *file,
     const struct model *m = r->model;
     const struct config *c = &m->config;
     int32_t effective = plan_effective_budget(s->plan, (int32_t)s->prompt->count);
-    char gold[8];
+    char gold[8], *life = NULL, *curves = NULL;
+    if (r->lives)
+        life = miner_params_note(&r->life), curves = miner_curves_note();
     snprintf(gold, sizeof gold, "%s", s->gold ? "gold" : "model");
     const struct attn_note notes[] = {
         {"model", last_part(m->path), 0},
@@ -259,19 +324,27 @@ static void end_with_notes(const struct recording *r, struct attn_file *file,
         {"top_p", NULL, s->top_p},
         {"git_commit", RAAS_COMMIT, 0},
         {"hdf5", attn_library(), 0},
+        {"lives_params", life, 0}, /* the last two of mode lifecycle alone */
+        {"lives_curves", curves, 0},
     };
-    attn_end(file, tokens, notes, sizeof notes / sizeof *notes);
+    attn_end(file, tokens, notes, sizeof notes / sizeof *notes - (r->lives ? 0 : 2));
+    free(life);
+    free(curves);
 }
 
-void recording_end(struct recording *r, struct attn_file *file, const struct recorded *s,
-                   const int32_t *ids, int32_t n, enum finish finish) {
+void recording_end(struct recording_file *f, const struct recorded *s, const int32_t *ids,
+                   int32_t n, enum finish finish) {
+    const struct recording *r = f->recording;
     if (finish == FINISH_NUMERIC || (n < 1 && !r->prompt)) {
         log_warn("sample %s: %s, so its attention is not kept", s->problem->id,
                  n < 1 ? "ended with its first token" : "ended in numbers that are not finite");
-        attn_abandon(file);
+        recording_abandon(f);
         return;
     }
     struct attn_tokens tokens = tokens_of(r, s, ids, n);
-    end_with_notes(r, file, s, &tokens, finish);
+    if (r->lives)
+        miner_write(&f->miner, f->file, &r->layers, &r->heads);
+    end_with_notes(r, f->file, s, &tokens, finish);
     attn_tokens_free(&tokens);
+    free_file(f);
 }

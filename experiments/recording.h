@@ -2,6 +2,7 @@
  * attention (store/attn.h), with all that made it among its attributes. */
 #pragma once
 
+#include "analysis/lifecycle.h"
 #include "datasets/dataset.h"
 #include "engine/chat.h"
 #include "engine/policy.h"
@@ -10,12 +11,13 @@
 
 /* As spelled on the command line; NULL: the default. */
 struct recording_choice {
-    const char *mode;           /* "pooled", "full", or both with a comma */
+    const char *mode;           /* of "lifecycle", "pooled", "full" one or more, with commas */
     const char *layers, *heads; /* "0,3,5-8"; all */
     bool prompt;                /* queries of the prompt too */
+    const struct lifecycle_params *life; /* thresholds of lifecycle, less `rows` */
 };
 
-/* Checks the modes before anything is loaded. "lifecycle" is not a mode of this recorder yet. */
+/* Checks the modes before anything is loaded. */
 bool recording_check(const struct recording_choice *choice, struct err *e);
 
 struct recording;
@@ -49,9 +51,13 @@ struct recorded { /* one sequence; borrowed */
 
 /* Disk that recording it takes at most while it is made. */
 uint64_t recording_bytes(const struct recording *recording, const struct recorded *recorded);
-struct attn_file *recording_begin(struct recording *recording, const struct recorded *recorded,
-                                  struct err *e);
-/* ids [n]: what was fed behind the prompt. Nothing fed: no file, and a warning. */
-void recording_end(struct recording *recording, struct attn_file *file,
-                   const struct recorded *recorded, const int32_t *ids, int32_t n,
-                   enum finish finish);
+struct recording_file; /* of one sequence: its file in the making, and its miner */
+struct recording_file *recording_begin(struct recording *recording, const struct recorded *recorded,
+                                       struct err *e);
+/* An attention_watch; `user` is the recording_file. Allocates nothing. */
+void recording_watch(void *user, const struct attention_row *row);
+/* ids [n]: what was fed behind the prompt. Nothing fed: no file, and a warning. Both calls free the
+ * recording_file. */
+void recording_end(struct recording_file *file, const struct recorded *recorded, const int32_t *ids,
+                   int32_t n, enum finish finish);
+void recording_abandon(struct recording_file *file);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "experiments/answer.h"
+#include "experiments/detect.h"
 #include "experiments/preview.h"
 #include "experiments/progress.h"
 #include "experiments/stop.h"
@@ -157,7 +158,9 @@ static bool start(struct run *r, struct err *e) {
     progress_open(&r->progress, r->experiment);
     for (int c = 0; c < r->experiment->n_cells; c++) {
         struct progress_cell *cell = &r->progress.cells[c];
+        int64_t answers = workload_answers(&r->work, c);
         if (!db_run_cell(r->db, r->id, r->cell_ids[c], e) ||
+            (answers && !db_run_plan(r->db, r->id, r->cell_ids[c], answers, e)) ||
             !db_cell_score(r->db, r->cell_ids[c], &cell->done, &cell->correct, e))
             return false;
         cell->left = r->work.planned[c] - r->work.done[c];
@@ -261,6 +264,7 @@ static int run_all(struct run *r, struct err *e) {
     log_info("%s: %d cells, %lld answers (%lld stored already), %s", r->experiment->name,
              r->experiment->n_cells, (long long)r->progress.total, (long long)r->progress.finished,
              r->work.isa);
+    detect_log(&r->work);
     bool ok = p->isolated ? decode_cells_alone(r, e) : decode(r, r->work.jobs, r->work.n_jobs, e);
     return ok ? finish(r, e) : abandon(r, e);
 }

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "experiments/shadow_reference.h"
+#include "experiments/stop.h"
 
 /* One text in flight: under full, which makes its reference, or under a plan, beside that. */
 struct flight {
@@ -128,6 +129,8 @@ static bool fly(const struct shadow *s, struct flight *flights, int n, const str
     for (int next = 0; ok && (next < n || session_active(s->session));) {
         while (next < n && add(&flights[next], full, e))
             next++;
+        if (stop_requested())
+            err_set(e, EXIT_SIGNAL, "stopped; run again to go on");
         int told = e->code ? -1 : session_step(s->session, events, e);
         ok = told >= 0;
         for (int i = 0; ok && i < told; i++)
@@ -138,22 +141,38 @@ static bool fly(const struct shadow *s, struct flight *flights, int n, const str
     return ok;
 }
 
+static bool wanted(const struct shadow *s, int text, int plan) {
+    return !s->wanted || s->wanted(s->user, text, plan);
+}
+
+/* Flights of texts [first, first + n): those under full, which the others look at, then these. */
 static bool run_group(const struct shadow *s, int first, int n, const struct plan *full,
                       struct err *e) {
     struct shadow_reference *references = must_zalloc((size_t)n, sizeof *references);
     struct flight *flights = must_zalloc((size_t)n * (size_t)(s->n_plans + 1), sizeof *flights);
+    struct flight *others = flights + n;
+    int n_full = 0, n_others = 0;
+    for (int p = 0; p < s->n_plans; p++)
+        for (int i = 0; i < n; i++)
+            if (wanted(s, first + i, p))
+                others[n_others++] = (struct flight){
+                    .shadow = s, .reference = &references[i], .text = first + i, .plan = p};
     for (int i = 0; i < n; i++) {
         const struct shadow_text *t = &s->texts[first + i];
+        bool any = false;
+        for (int p = 0; p < s->n_plans; p++)
+            any = any || wanted(s, first + i, p);
+        if (!any)
+            continue;
         reference_init(&references[i], t->n_prompt, t->n - t->n_prompt, n_heads(s));
-        for (int p = -1; p < s->n_plans; p++)
-            flights[p < 0 ? i : n + p * n + i] = (struct flight){
-                .shadow = s, .reference = &references[i], .text = first + i, .plan = p};
+        flights[n_full++] = (struct flight){
+            .shadow = s, .reference = &references[i], .text = first + i, .plan = -1};
     }
-    bool ok = fly(s, flights, n, full, e) && fly(s, flights + n, n * s->n_plans, full, e);
+    bool ok = fly(s, flights, n_full, full, e) && fly(s, others, n_others, full, e);
     for (int i = 0; i < n; i++)
         reference_free(&references[i]);
-    for (int i = 0; i < n * (s->n_plans + 1); i++)
-        flight_close(&flights[i]);
+    for (int i = 0; i < n_others; i++)
+        flight_close(&others[i]);
     free(references);
     free(flights);
     return ok;

@@ -41,10 +41,12 @@ struct shadow {
     const struct shadow_text *texts; /* [n_texts] */
     int n_texts;
     bool attention; /* watch it: what is lost */
+    /* Whether a text is to be replayed under a plan; NULL: all are. */
+    bool (*wanted)(void *user, int text, int plan);
     /* Called with each result, in the order of their ends. false ends the run with e. */
     bool (*done)(void *user, const struct shadow_result *result, struct err *e);
     void *user;
 };
 /* Runs all texts under all plans. Texts go in groups of `width`; references of one group are held
- * at a time. */
+ * at a time. Interrupted: EXIT_SIGNAL. */
 bool shadow_run(const struct shadow *shadow, struct err *e);

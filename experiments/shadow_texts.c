@@ -9,25 +9,26 @@
 void shadow_texts_free(struct shadow_texts *t) {
     for (int i = 0; i < t->n; i++) {
         free((int32_t *)t->texts[i].ids);
-        free(t->names[i]);
+        free(t->origins[i].dataset);
+        free(t->origins[i].sample);
     }
     free(t->texts);
-    free(t->names);
-    t->texts = NULL, t->names = NULL, t->n = t->room = 0;
+    free(t->origins);
+    t->texts = NULL, t->origins = NULL, t->n = t->room = 0;
 }
 
-/* Takes both lists over. */
-static bool add(struct shadow_texts *t, const char *name, struct id_list *prompt,
-                struct id_list *ids, struct err *e) {
+/* Takes both lists over, and frees them on failure. */
+static bool add(struct shadow_texts *t, const char *dataset, const char *sample,
+                struct id_list *prompt, struct id_list *ids, struct err *e) {
     size_t n_prompt = prompt->count, most = (size_t)t->model->config.max_positions;
-    bool ok = ids->count > 0 || err_set(e, EXIT_CONTENT, "%s: no generated ids", name);
+    bool ok = ids->count > 0 || err_set(e, EXIT_CONTENT, "no generated ids");
     id_list_append(prompt, ids);
     ok = ok && (prompt->count <= most ||
-                err_set(e, EXIT_CONTENT, "%s: %zu tokens, expected at most the %zu positions of %s",
-                        name, prompt->count, most, t->model->path));
+                err_set(e, EXIT_CONTENT, "%zu tokens, expected at most the %zu positions of %s",
+                        prompt->count, most, t->model->path));
     for (size_t i = 0; ok && i < prompt->count; i++)
         ok = (prompt->ids[i] >= 0 && prompt->ids[i] < t->model->config.vocab) ||
-             err_set(e, EXIT_CONTENT, "%s: id %d, expected 0 to %d", name, prompt->ids[i],
+             err_set(e, EXIT_CONTENT, "id %d, expected 0 to %d", prompt->ids[i],
                      t->model->config.vocab - 1);
     id_list_free(ids);
     if (!ok) {
@@ -37,10 +38,10 @@ static bool add(struct shadow_texts *t, const char *name, struct id_list *prompt
     if (t->n == t->room) {
         t->room = t->room ? 2 * t->room : 64;
         t->texts = must_realloc(t->texts, (size_t)t->room * sizeof *t->texts);
-        t->names = must_realloc(t->names, (size_t)t->room * sizeof *t->names);
+        t->origins = must_realloc(t->origins, (size_t)t->room * sizeof *t->origins);
     }
     t->texts[t->n] = (struct shadow_text){prompt->ids, (int)n_prompt, (int)prompt->count};
-    t->names[t->n++] = must_strdup(name);
+    t->origins[t->n++] = (struct shadow_origin){must_strdup(dataset), must_strdup(sample)};
     t->longest = (int)prompt->count > t->longest ? (int)prompt->count : t->longest;
     *prompt = (struct id_list){0};
     return true;
@@ -57,20 +58,20 @@ static bool encode(const struct shadow_texts *t, const char *prompt, struct id_l
 static bool add_gold(struct shadow_texts *t, const struct dataset_choice *from,
                      const struct problem *p, struct err *e) {
     struct id_list prompt = {0}, ids = {0};
-    char name[256];
-    snprintf(name, sizeof name, "%s %s", from->name, p->id);
     if (!p->solution || !*p->solution)
-        return err_set(e, EXIT_USAGE, "%s: no gold solution", name);
+        return err_set(e, EXIT_USAGE, "%s %s: no gold solution", from->name, p->id);
     if (encode(t, p->prompt, &prompt, e) &&
-        tokenizer_encode(t->model->tokenizer, p->solution, strlen(p->solution), false, &ids, e))
-        return add(t, name, &prompt, &ids, e);
+        tokenizer_encode(t->model->tokenizer, p->solution, strlen(p->solution), false, &ids, e) &&
+        add(t, from->name, p->id, &prompt, &ids, e))
+        return true;
     id_list_free(&prompt);
     id_list_free(&ids);
-    return false;
+    return err_in(e, "%s %s", from->name, p->id);
 }
 
 bool shadow_texts_gold(struct shadow_texts *t, const struct dataset_choice *from, int64_t limit,
                        struct err *e) {
+    t->source = "gold";
     int64_t n = dataset_count(from, e);
     if (n < 0)
         return false;
@@ -89,9 +90,10 @@ bool shadow_texts_gold(struct shadow_texts *t, const struct dataset_choice *from
 /* --- lines --------------------------------------------------------------------------------------
  */
 
-/* The prompt of the line, from wherever it says. */
+/* The prompt of the line, from wherever it says; `sample` becomes the problem's name, if any. */
 static bool read_prompt(const struct shadow_texts *t, const struct json *line,
-                        const struct dataset_choice *from, struct id_list *out, struct err *e) {
+                        const struct dataset_choice *from, char sample[64], struct id_list *out,
+                        struct err *e) {
     const struct json *ids = json_get(line, "prompt_ids"), *text = json_get(line, "prompt");
     int64_t index;
     if (ids)
@@ -104,6 +106,8 @@ static bool read_prompt(const struct shadow_texts *t, const struct json *line,
                        "expected \"prompt\", \"prompt_ids\" or (with --dataset) \"index\"");
     struct problem p = {0};
     bool ok = dataset_get(from, index, &p, e) && encode(t, p.prompt, out, e);
+    if (ok)
+        snprintf(sample, 64, "%s", p.id);
     problem_free(&p);
     return ok;
 }
@@ -119,15 +123,16 @@ static bool check_count(const struct json *line, size_t n, struct err *e) {
 }
 
 static bool add_line(struct shadow_texts *t, const struct json *line, const char *name,
-                     const struct dataset_choice *from, struct err *e) {
+                     const char *file, const struct dataset_choice *from, struct err *e) {
     struct id_list prompt = {0}, ids = {0};
+    char sample[64] = "";
     const struct json *generated = json_get(line, "ids");
     bool ok = (generated && json_type(generated) == JSON_ARRAY) ||
               err_set(e, EXIT_CONTENT, "expected \"ids\", a list");
-    ok = ok && id_list_read(&ids, generated, e) && read_prompt(t, line, from, &prompt, e) &&
+    ok = ok && id_list_read(&ids, generated, e) && read_prompt(t, line, from, sample, &prompt, e) &&
          check_count(line, prompt.count, e);
-    if (ok)
-        return add(t, name, &prompt, &ids, e);
+    if (ok && add(t, *sample ? from->name : file, *sample ? sample : name, &prompt, &ids, e))
+        return true;
     id_list_free(&prompt);
     id_list_free(&ids);
     return err_in(e, "%s", name);
@@ -137,13 +142,15 @@ bool shadow_texts_lines(struct shadow_texts *t, const char *path, const struct d
                         int64_t limit, struct err *e) {
     struct jsonl lines;
     struct json_doc *doc;
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+    t->source = "lines";
     if (!jsonl_open(&lines, path, e))
         return false;
     for (int64_t i = 0; (!limit || i < limit) && !e->code && jsonl_next(&lines, &doc, e); i++) {
         char name[64];
         snprintf(name, sizeof name, "line %zu", lines.number);
         if (doc)
-            add_line(t, json_root(doc), name, from, e);
+            add_line(t, json_root(doc), name, file, from, e);
         json_free(doc);
     }
     jsonl_close(&lines);
@@ -165,8 +172,8 @@ static bool add_stored(struct shadow_texts *t, struct db_query *q, struct err *e
                      "the prompt has %zu tokens, the run's had %" PRId64
                      ": expected the same model and --template",
                      prompt.count, db_int(q, 4));
-    if (ok)
-        return add(t, name, &prompt, &ids, e);
+    if (ok && add(t, db_text(q, 0), db_text(q, 1), &prompt, &ids, e))
+        return true;
     id_list_free(&prompt);
     id_list_free(&ids);
     return err_in(e, "%s", name);
@@ -174,6 +181,7 @@ static bool add_stored(struct shadow_texts *t, struct db_query *q, struct err *e
 
 bool shadow_texts_run(struct shadow_texts *t, struct db *db, int64_t run, int64_t limit,
                       struct err *e) {
+    t->source = "answers";
     struct db_query *q =
         db_query(db,
                  "SELECT dataset.name, sample.name, sample.prompt, result.ids, "

@@ -8,11 +8,15 @@
 #include "experiments/shadow.h"
 #include "store/db.h"
 
+struct shadow_origin {      /* where a text comes from; owned */
+    char *dataset, *sample; /* names; of lines without them: the file's name, "line 3" */
+};
 struct shadow_texts {
     const struct model *model; /* borrowed, as chat */
     const struct chat *chat;
-    struct shadow_text *texts; /* [n] */
-    char **names;              /* [n] "gsm8k 12": dataset and problem, or the line */
+    const char *source;            /* "gold", "answers" or "lines" */
+    struct shadow_text *texts;     /* [n] */
+    struct shadow_origin *origins; /* [n] */
     int n, room;
     int longest; /* tokens of a text */
 };

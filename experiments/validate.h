@@ -72,3 +72,6 @@ void validate_close(struct validation *validation);
 
 void validate_table(const struct validation *validation, FILE *out);
 char *validate_json(const struct validation *validation); /* malloc'd */
+/* The proof as a row of `analysis`; summary: its JSON. */
+bool validate_store(const struct validation *validation, const struct model *model,
+                    const char *summary, struct db *db, int64_t run, struct err *e);

@@ -99,6 +99,74 @@ void workload_close(struct workload *w) {
     *w = (struct workload){0};
 }
 
+/* --- the order of samples ------------------------------------------------------------------ */
+
+struct turn {
+    int dataset, sample;
+    double expected; /* length of its answers, tokens; 0: nothing stored */
+};
+
+/* Fills `expected` of the samples that have answers in the database, whoever gave them. */
+static bool look_up_lengths(const struct workload *w, int dataset, struct db *db,
+                            struct turn *turns, struct err *e) {
+    const struct sample_set *set = &w->sets[dataset];
+    struct db_query *q = db_query(db,
+                                  "SELECT sample.position, avg(new_tokens) FROM dataset "
+                                  "JOIN sample ON sample.dataset_id = dataset.id "
+                                  "JOIN result ON result.sample_id = sample.id "
+                                  "WHERE dataset.name = ?1 AND dataset.sha256 = ?2 "
+                                  "GROUP BY sample.id",
+                                  e);
+    if (!q)
+        return false;
+    db_bind_text(q, 1, w->experiment->datasets[dataset].name);
+    db_bind_text(q, 2, set->sha256);
+    while (db_next(q, e)) {
+        int64_t place = db_int(q, 0);
+        if (place < set->n)
+            turns[place].expected = db_real(q, 1);
+    }
+    return db_query_end(q);
+}
+
+static int longest_first(const void *a, const void *b) {
+    const struct turn *x = a, *y = b;
+    if (x->expected != y->expected)
+        return x->expected < y->expected ? 1 : -1;
+    return x->sample != y->sample ? x->sample - y->sample : x->dataset - y->dataset;
+}
+
+/* Samples in the order of their turns. What has no answer yet is taken to be as long, for the
+ * length of its prompt, as the others are for theirs. free(); NULL on error. */
+static struct turn *schedule(const struct workload *w, struct db *db, int *n_turns, struct err *e) {
+    int n = 0;
+    double answers = 0, prompts = 0;
+    for (int d = 0; d < w->experiment->n_datasets; d++)
+        n += w->sets[d].n;
+    struct turn *turns = must_zalloc((size_t)n + 1, sizeof *turns);
+    for (int d = 0, from = 0; d < w->experiment->n_datasets; from += w->sets[d++].n) {
+        for (int i = 0; i < w->sets[d].n; i++)
+            turns[from + i] = (struct turn){.dataset = d, .sample = i};
+        if (db && !look_up_lengths(w, d, db, turns + from, e)) {
+            free(turns);
+            return NULL;
+        }
+    }
+    for (int i = 0; i < n; i++)
+        if (turns[i].expected > 0) {
+            answers += turns[i].expected;
+            prompts += (double)w->sets[turns[i].dataset].samples[turns[i].sample].prompt.count;
+        }
+    double ratio = prompts > 0 ? answers / prompts : 1;
+    for (int i = 0; i < n; i++)
+        if (!(turns[i].expected > 0))
+            turns[i].expected =
+                ratio * (double)w->sets[turns[i].dataset].samples[turns[i].sample].prompt.count;
+    qsort(turns, (size_t)n, sizeof *turns, longest_first);
+    *n_turns = n;
+    return turns;
+}
+
 /* --- jobs ---------------------------------------------------------------------------------- */
 
 /* NULL: no template. */
@@ -138,15 +206,20 @@ static bool add_job(struct workload *w, struct db *db, struct job job, int *room
     return true;
 }
 
+int64_t workload_answers(const struct workload *w, int cell) {
+    const struct experiment_cell *c = &w->experiment->cells[cell];
+    return (int64_t)w->sets[c->dataset].n * repeats_of(w, c);
+}
+
 /* All cells of one sample: an interrupted run then has about the same n in every cell. */
-static bool add_sample(struct workload *w, struct db *db, int sample, char *const *plans, int shard,
-                       int n_shards, int *room, struct err *e) {
+static bool add_sample(struct workload *w, struct db *db, const struct turn *turn,
+                       char *const *plans, int shard, int n_shards, int *room, struct err *e) {
     const struct experiment *x = w->experiment;
     for (int c = 0; c < x->n_cells; c++) {
-        if (sample >= w->sets[x->cells[c].dataset].n)
+        if (x->cells[c].dataset != turn->dataset)
             continue;
         for (int r = 0; r < repeats_of(w, &x->cells[c]); r++) {
-            struct job job = {.cell = c, .sample = sample, .repeat = r};
+            struct job job = {.cell = c, .sample = turn->sample, .repeat = r};
             const char *id = workload_sample(w, &job)->problem.id;
             if (n_shards > 1 && job_shard(plans[c], id, r, n_shards) != shard)
                 continue;
@@ -160,7 +233,7 @@ static bool add_sample(struct workload *w, struct db *db, int sample, char *cons
 bool workload_plan(struct workload *w, struct db *db, int shard, int n_shards, struct err *e) {
     const struct experiment *x = w->experiment;
     char **plans = must_zalloc((size_t)x->n_cells, sizeof *plans);
-    int longest = 0, room = 0;
+    int n_turns, room = 0;
     for (int c = 0; c < x->n_cells; c++) {
         struct cell_identity identity = identity_of(w, x->cells[c].dataset);
         free(w->configs[c]);
@@ -168,12 +241,12 @@ bool workload_plan(struct workload *w, struct db *db, int shard, int n_shards, s
         plans[c] = cell_config(x, &x->cells[c], NULL);
         w->planned[c] = w->done[c] = 0;
     }
-    for (int d = 0; d < x->n_datasets; d++)
-        longest = w->sets[d].n > longest ? w->sets[d].n : longest;
     w->n_jobs = 0;
-    bool ok = true;
-    for (int i = 0; ok && i < longest; i++)
-        ok = add_sample(w, db, i, plans, shard, n_shards, &room, e);
+    struct turn *turns = schedule(w, db, &n_turns, e);
+    bool ok = turns != NULL;
+    for (int i = 0; ok && i < n_turns; i++)
+        ok = add_sample(w, db, &turns[i], plans, shard, n_shards, &room, e);
+    free(turns);
     for (int c = 0; c < x->n_cells; c++)
         free(plans[c]);
     free(plans);

@@ -33,7 +33,7 @@ struct workload {
     struct sample_set *sets; /* [experiment->n_datasets] */
     char **configs;          /* [n_cells] cell_config, NULL until workload_plan */
     int *planned, *done;     /* [n_cells] jobs of this shard, and those stored before */
-    struct job *jobs;        /* to do, all cells of a sample before the next sample */
+    struct job *jobs;        /* to do: samples expected to be long first, all cells of each */
     int n_jobs;
     int max_total; /* longest prompt + max_new */
 };
@@ -45,12 +45,17 @@ bool workload_open(const struct experiment *experiment, const struct model *mode
                    bool isolated, struct workload *out, struct err *e);
 void workload_close(struct workload *workload);
 
-/* Lists the jobs of the shard that `db` does not hold yet (db NULL: all). */
+/* Lists the jobs of the shard that `db` does not hold yet (db NULL: all). Samples whose answers are
+ * expected to be long come first, so that the batch is full until near the end: long is what took
+ * long in the database, under any cell, and otherwise what has a long prompt. */
 bool workload_plan(struct workload *workload, struct db *db, int shard, int n_shards,
                    struct err *e);
 
 /* Puts model, datasets and cells into the database; cell_ids[n_cells] are filled. */
 bool workload_register(struct workload *workload, struct db *db, int64_t *cell_ids, struct err *e);
+
+/* Answers that the experiment asks of a cell, over all shards. */
+int64_t workload_answers(const struct workload *workload, int cell);
 
 struct sample *workload_sample(const struct workload *workload, const struct job *job);
 

@@ -1,14 +1,12 @@
 #include "plots/attention.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "plots/plot.h"
-#include "store/attn.h"
+#include "analysis/miner_file.h"
+#include "plots/parts.h"
 
 enum {
     PIXELS = 760, /* of a heatmap at most, each way */
@@ -27,6 +25,7 @@ struct view { /* keys [from, to), queries [first, to) of a file */
     int width, height; /* of an image, in pixels */
     float *map;        /* [n_steps][n_keys] */
     uint8_t *flags;
+    struct miner miner; /* lives of what is drawn */
 };
 
 /* --- images ----------------------------------------------------------------------------------- */
@@ -64,36 +63,20 @@ static bool put_image(struct view *v, int layer, int head, FILE *out, struct err
 
 /* --- texts and marks -------------------------------------------------------------------------- */
 
-/* Single-quoted for gnuplot: nothing in it is special then but the quote. */
-static void put_quoted(FILE *out, const char *text) {
-    putc('\'', out);
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '\n')
-            fputs("\\n", out);
-        else if (c == '\'')
-            fputs("''", out);
-        else
-            putc(c < 0x20 || c == 0x7f ? '?' : c, out);
-    }
-    putc('\'', out);
-}
-
 static void put_tics(const struct view *v, FILE *out, const char *axis, int from) {
     const struct attn_tokens *t = &v->info->tokens;
     bool texts = v->to - from <= TEXTS;
-    int last = -9, n = 0;
+    int last = -(1 << 20), n = 0;
     fprintf(out, "set %stics (", axis);
     for (int k = from; k < v->to; k++) {
-        bool begins = t->gold_step && k && t->gold_step[k] != t->gold_step[k - 1];
-        char step[24];
+        char step[16];
         if (texts) {
             fputs(n++ ? ", " : "", out);
-            put_quoted(out, t->text[k] + (t->text[k][0] == ' '));
+            parts_quote(out, t->text[k] + (t->text[k][0] == ' '));
             fprintf(out, " %d", k);
-        } else if (begins && k - last >= (v->to - from) / 30) {
-            snprintf(step, sizeof step, "step %d", t->gold_step[k] + 1);
-            fprintf(out, "%s'%s' %d", n++ ? ", " : "", step, last = k);
+        } else if (parts_step(t, k, step) && k - last >= (v->to - from) / 30) {
+            fprintf(out, "%s'%s%s' %d", n++ ? ", " : "", *step == 'a' ? "" : "step ", step, k);
+            last = k;
         }
     }
     if (!n) /* every so many positions */
@@ -105,7 +88,7 @@ static void put_tics(const struct view *v, FILE *out, const char *axis, int from
 }
 
 /* Where lemmas stand (on the diagonal), and where the next token recalls one. */
-static int put_marks(const struct view *v, FILE *out) {
+static int put_gold(const struct view *v, FILE *out) {
     const struct attn_tokens *t = &v->info->tokens;
     int n = 0;
     fputs("key\tquery\tkind\n", out);
@@ -121,22 +104,21 @@ static int put_marks(const struct view *v, FILE *out) {
     return n;
 }
 
-static void put_title(const struct view *v, FILE *out, const char *what) {
-    static const char *const names[] = {"model", "sample", "policy", "budget", "solution"};
-    char text[700], *notes[5];
-    for (int i = 0; i < 5; i++) {
-        notes[i] = attn_note(v->reader, names[i]);
-        notes[i] = notes[i] ? notes[i] : must_strdup("?");
+/* Keys that the miner gives a class of its own: kind 10 and the class. `query` is that of the last
+ * use. */
+static void put_found(const struct view *v, const struct lifecycle *life, FILE *out) {
+    for (int k = v->from; k < v->to && k < life->n_keys; k++) {
+        enum key_class class = lifecycle_class(life, k, &life->params);
+        if (class == KEY_SINK || class >= KEY_PHOENIX)
+            fprintf(out, "%d\t%d\t%d\n", k, life->keys[k].last, 10 + (int)class);
     }
-    bool budget = strcmp(notes[3], "0") != 0;
-    snprintf(text, sizeof text, "%s on %s, %s%s%s%s: %s", notes[0], notes[1], notes[2],
-             budget ? " budget " : "", budget ? notes[3] : "",
-             strcmp(notes[4], "gold") ? "" : ", gold solution forced", what);
-    fputs("title = ", out);
-    put_quoted(out, text);
-    putc('\n', out);
-    for (int i = 0; i < 5; i++)
-        free(notes[i]);
+}
+
+static void put_thresholds(const struct view *v, FILE *out) {
+    const struct lifecycle_params *p = &v->miner.params;
+    fprintf(out, "theta = '%g%s'\nwindow = %d\nbudget = %d\n",
+            p->relative > 0 ? p->relative : p->theta, p->relative > 0 ? " / held" : "",
+            (int)p->window, (int)p->budget);
 }
 
 static void put_numbers(const struct view *v, FILE *out) {
@@ -146,32 +128,6 @@ static void put_numbers(const struct view *v, FILE *out) {
 
 /* --- figures ---------------------------------------------------------------------------------- */
 
-struct parts { /* what a script reads: NAME_data.gp, NAME.bin, NAME.tsv */
-    FILE *file[3];
-    char *bytes[3];
-    size_t size[3];
-};
-
-static void open_parts(struct parts *p) {
-    for (int i = 0; i < 3; i++)
-        CHECK((p->file[i] = open_memstream(&p->bytes[i], &p->size[i])));
-}
-
-static bool draw_parts(struct parts *p, bool ok, const char *name, const char *out, struct err *e) {
-    static const char *const endings[] = {"_data.gp", ".bin"};
-    char path[PATH_MAX];
-    for (int i = 0; i < 3; i++)
-        CHECK(fclose(p->file[i]) == 0);
-    for (int i = 0; ok && i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s%s", out, name, endings[i]);
-        ok = file_folders(path, e) && file_write(path, p->bytes[i], p->size[i], NULL, 0, e);
-    }
-    ok = ok && plot_draw(name, out, p->bytes[2], p->size[2], e);
-    for (int i = 0; i < 3; i++)
-        free(p->bytes[i]);
-    return ok;
-}
-
 static bool draw_head(struct view *v, int layer, int head, const char *out, struct err *e) {
     struct parts p;
     char what[60];
@@ -179,14 +135,31 @@ static bool draw_head(struct view *v, int layer, int head, const char *out, stru
     v->width = keys < PIXELS ? keys : PIXELS;
     v->height = queries < PIXELS ? queries : PIXELS;
     snprintf(what, sizeof what, "layer %d, head %d", layer, head);
-    open_parts(&p);
-    put_title(v, p.file[0], what);
+    parts_open(&p);
+    parts_title(v->reader, p.file[0], what);
     put_numbers(v, p.file[0]);
     put_tics(v, p.file[0], "x", v->from);
     put_tics(v, p.file[0], "y", v->first);
-    bool ok = put_image(v, layer, head, p.file[1], e);
-    fprintf(p.file[0], "marks = %d\n", put_marks(v, p.file[2]));
-    return draw_parts(&p, ok, "attention", out, e);
+    put_thresholds(v, p.file[0]);
+    bool ok = put_image(v, layer, head, p.file[1], e) &&
+              miner_read(&v->miner, v->reader, layer, head / v->info->group, e);
+    fprintf(p.file[0], "marks = %d\n", put_gold(v, p.file[2]));
+    if (ok)
+        put_found(v, &v->miner.heads[layer * v->info->n_heads + head].life, p.file[2]);
+    return parts_draw(&p, ok, "attention", out, e);
+}
+
+/* Of all heads of the sheet, row by row. */
+static void put_classes(const struct view *v, FILE *out) {
+    const struct attn_info *i = v->info;
+    double agree;
+    fputs("classes = '", out);
+    for (int l = 0; l < i->layers.n; l++)
+        for (int h = 0; h < i->heads.n; h++) {
+            int at = i->layers.items[l] * i->n_heads + i->heads.items[h];
+            fprintf(out, "%s ", head_class_names[miner_head_class(&v->miner.heads[at], &agree)]);
+        }
+    fputs("'\n", out);
 }
 
 static bool draw_sheet(struct view *v, const char *out, struct err *e) {
@@ -199,8 +172,8 @@ static bool draw_sheet(struct view *v, const char *out, struct err *e) {
     v->width = keys < panel ? keys : panel;
     v->height = queries < panel ? queries : panel;
     snprintf(what, sizeof what, "%d heads of %d layers", i->heads.n, i->layers.n);
-    open_parts(&p);
-    put_title(v, p.file[0], what);
+    parts_open(&p);
+    parts_title(v->reader, p.file[0], what);
     put_numbers(v, p.file[0]);
     fprintf(p.file[0], "panel = %d\nlayers = '", panel);
     for (int l = 0; l < i->layers.n; l++)
@@ -209,12 +182,15 @@ static bool draw_sheet(struct view *v, const char *out, struct err *e) {
     for (int h = 0; h < i->heads.n; h++)
         fprintf(p.file[0], "%d ", i->heads.items[h]);
     fputs("'\n", p.file[0]);
-    put_marks(v, p.file[2]);
-    bool ok = true;
+    put_gold(v, p.file[2]);
+    put_thresholds(v, p.file[0]);
+    bool ok = miner_read(&v->miner, v->reader, -1, -1, e);
+    if (ok)
+        put_classes(v, p.file[0]);
     for (int l = 0; ok && l < i->layers.n; l++)
         for (int h = 0; ok && h < i->heads.n; h++)
             ok = put_image(v, i->layers.items[l], i->heads.items[h], p.file[1], e);
-    return draw_parts(&p, ok, "attention_heads", out, e);
+    return parts_draw(&p, ok, "attention_heads", out, e);
 }
 
 bool plot_attention(const struct plot_attention *what, const char *out, struct err *e) {
@@ -225,8 +201,8 @@ bool plot_attention(const struct plot_attention *what, const char *out, struct e
     v.from = what->from;
     v.to = what->to && what->to < i->n_keys ? what->to : i->n_keys;
     v.first = v.from > i->first_query ? v.from : i->first_query;
-    bool ok =
-        i->full || err_set(e, EXIT_USAGE, "%s: recorded in mode pooled, expected full", what->path);
+    bool ok = i->full || err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected full",
+                                 what->path, attn_modes(i));
     ok = ok && (v.first < v.to ||
                 err_set(e, EXIT_USAGE, "%s: no queries from %d to %d, there are %d to %d",
                         what->path, v.from, v.to, i->first_query, i->n_keys));
@@ -234,9 +210,12 @@ bool plot_attention(const struct plot_attention *what, const char *out, struct e
         size_t cells = (size_t)i->n_steps * (size_t)i->n_keys;
         v.map = must_alloc(cells * sizeof *v.map);
         v.flags = must_alloc(cells);
+        miner_open(&v.miner, i->n_layers, i->n_heads, i->n_keys, what->life);
         ok = what->layer < 0 ? draw_sheet(&v, out, e)
                              : draw_head(&v, what->layer, what->head, out, e);
     }
+    if (v.miner.heads)
+        miner_close(&v.miner);
     free(v.map);
     free(v.flags);
     attn_close(v.reader);

@@ -1,5 +1,5 @@
-# Draws what `raas bench gpu --growth` wrote; redraw with `gnuplot gpu_growth.gp` in the folder that holds
-# this, style.gp and the data.
+# step time and memory against decoded tokens (raas bench gpu --draw FILE)
+# Redraw with `gnuplot gpu_growth.gp` in the folder that holds this, style.gp and the data.
 load 'style.gp'
 data = 'gpu_growth.tsv'
 

@@ -14,7 +14,7 @@
 #include "plots/gnuplot.h"
 
 #define SCRIPT_MAX (1 << 20)
-#define SECONDS 60
+#define SECONDS 300 /* histograms of 784 heads take 30 on two cores */
 
 /* --- data ---------------------------------------------------------------------------- */
 
@@ -91,7 +91,12 @@ static char *read_part(const char *name, const char *ending, size_t *size, struc
     char part[100], path[PATH_MAX];
     snprintf(part, sizeof part, "plots/%s%s", name, ending);
     if (!home_find(part, path, sizeof path)) {
-        err_set(e, EXIT_USAGE, "no figure '%s'; `raas list figures` names them", name);
+        snprintf(part, sizeof part, "plots/%s.gp", name);
+        bool other = home_find(part, path, sizeof path);
+        err_set(e, EXIT_USAGE,
+                other ? "figure '%s' is not drawn from the database; `raas list figures` says how"
+                      : "no figure '%s'; `raas list figures` names them",
+                name);
         return NULL;
     }
     return file_read(path, SCRIPT_MAX, size, e);
@@ -110,6 +115,16 @@ static bool copy_script(const char *name, const char *out, struct err *e) {
     bool ok = script && write_part(out, name, ".gp", script, size, e);
     free(script);
     return ok;
+}
+
+/* Figures that share a style beside style.gp are called as it is: attention_heads and
+ * attention_style. */
+static bool copy_styles(const char *name, const char *out, struct err *e) {
+    char own[80], part[100], path[PATH_MAX];
+    snprintf(own, sizeof own, "%.*s_style", (int)strcspn(name, "_"), name);
+    snprintf(part, sizeof part, "plots/%s.gp", own);
+    return copy_script("style", out, e) &&
+           (!home_find(part, path, sizeof path) || copy_script(own, out, e));
 }
 
 static bool has_drawn(const char *out, const char *name, const char *ending, struct err *e) {
@@ -131,8 +146,7 @@ bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, 
     if (snprintf(inside, sizeof inside, "%s/x", out) >= PATH_MAX - 100)
         return err_set(e, EXIT_USAGE, "%s: path too long", out);
     if (!file_folders(inside, e) || !write_part(out, name, ".tsv", tsv, size, e) ||
-        !copy_script("style", out, e) || !copy_script(name, out, e) ||
-        (!strncmp(name, "attention", 9) && !copy_script("attention_style", out, e)))
+        !copy_styles(name, out, e) || !copy_script(name, out, e))
         return false;
     char script[100];
     snprintf(script, sizeof script, "%s.gp", name);
@@ -145,7 +159,7 @@ bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, 
 static bool is_name(const char *name) {
     size_t n = strlen(name);
     return n > 0 && n < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == n &&
-           strcmp(name, "style");
+           (n < 5 || strcmp(name + n - 5, "style") != 0);
 }
 
 bool plot_figure(struct db *db, const char *name, const struct plot_choice *choice, const char *out,

@@ -11,8 +11,8 @@ struct plot_choice {
 
 /* Writes NAME.tsv, NAME.gp, style.gp, NAME.svg and NAME.png into the folder `out`, which is made
  * where missing. EXIT_USAGE for an unknown figure or run, EXIT_CONTENT when there is nothing to
- * draw, EXIT_ENV when files cannot be written or gnuplot is missing, fails or takes longer than a
- * minute. */
+ * draw, EXIT_ENV when files cannot be written or gnuplot is missing, fails or takes longer than
+ * five minutes. */
 bool plot_figure(struct db *db, const char *name, const struct plot_choice *choice, const char *out,
                  struct err *e);
 

@@ -26,3 +26,10 @@ style_pale(p, i) = '#90'.substr(style_colour(p, i), 2, 7)
 style_marker(p, i) = int(word(style_markers, style_row(p, i)))
 style_full = '#333333'
 style_band = '#f0f0f0'
+
+# Classes of attention heads and of keys (analysis/lifecycle.h).
+head_classes = 'streaming waterfall retrieval diffuse'
+head_colours = '#888888 #D55E00 #0072B2 #009E73'
+head_colour(i) = word(head_colours, i)
+key_classes = 'sink milestone recurring phoenix local unused censored'
+key_colours = '#5E3C99 #E69F00 #B2182B #CC79A7 #56B4E9 #d0d0d0 #999999'

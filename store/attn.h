@@ -5,14 +5,14 @@
  *     /attn_page_max, /attn_page_sum  float32 (layer, head, step, page)   mode pooled
  *     /resident      uint8 (layer, kv_head, step, key): ATTN_RESIDENT | ATTN_ATTENDED; absent where
  *                    the policy neither evicts nor selects, so that every key was both
- *     /layer /head /kv_head /step /key /page   int32 dimension scales: numbers of the model's
- *                    layers, q heads and KV heads, positions of queries and keys, first positions
- *                    of pages
- *     /tokens/id /text /role /step   of every key: its id, its text (UTF-8, what is none as
- *                    U+FFFD), 0 prompt or 1 generated, number of the decode step (-1 in the prompt)
- *     /tokens/gold_step /gold_lemma /gold_source   where the text is the gold solution's: the step
- *                    it stands in, the step whose lemma's value it states, the step whose lemma it
- *                    recalls; -1 elsewhere
+ *     /lives/NAME    int32, float32 or float64 (layer, head, key or own axis)   mode lifecycle:
+ * what was remembered of every key, without a map (analysis/miner_file.h) /layer /head /kv_head
+ * /step /key /page   int32 dimension scales: numbers of the model's layers, q heads and KV heads,
+ * positions of queries and keys, first positions of pages /tokens/id /text /role /step   of every
+ * key: its id, its text (UTF-8, what is none as U+FFFD), 0 prompt or 1 generated, number of the
+ * decode step (-1 in the prompt) /tokens/gold_step /gold_lemma /gold_source   where the text is the
+ * gold solution's: the step it stands in, the step whose lemma's value it states, the step whose
+ * lemma it recalls; -1 elsewhere
  *
  * Positions are absolute. A key that is not yet born is NaN; one that was evicted or not selected
  * is 0. A page's max and sum are over its tokens. Root attributes say what made the file.
@@ -60,10 +60,10 @@ struct attn_numbers { /* ascending */
 };
 
 struct attn_params {
-    const char *path;  /* of the file to be; PATH.raw.part and PATH.part until it is whole */
-    bool full, pooled; /* at least one */
-    bool prompt;       /* the prompt's queries too */
-    bool residency;    /* the policy evicts or selects */
+    const char *path;         /* of the file to be; PATH.raw.part and PATH.part until it is whole */
+    bool full, pooled, lives; /* at least one */
+    bool prompt;              /* the prompt's queries too */
+    bool residency;           /* the policy evicts or selects */
     int n_layers, n_heads, n_kv_heads; /* of the model */
     struct attn_numbers layers, heads; /* recorded: q heads, the same of every layer */
     int32_t n_prompt, max_keys;        /* tokens that will be fed at most, prompt included */
@@ -92,6 +92,16 @@ struct attn_note { /* a root attribute: a text, or where that is NULL a number *
     const char *name, *text;
     double number;
 };
+enum attn_type { ATTN_INT32, ATTN_FLOAT32, ATTN_FLOAT64 };
+struct attn_array { /* of the group /lives, row-major [layers][heads][n] of what is recorded */
+    const char *name;
+    enum attn_type type;
+    int32_t n; /* 0: one for each key */
+    const void *data;
+};
+/* Before attn_end, where params.lives says so. All is copied; n_keys as attn_end will have it. */
+void attn_lives(struct attn_file *file, const struct attn_array *arrays, int n, int32_t n_keys);
+
 /* The sequence has ended: the writer makes the file in its own time. All arguments are copied. */
 void attn_end(struct attn_file *file, const struct attn_tokens *tokens,
               const struct attn_note *notes, int n_notes);
@@ -106,13 +116,17 @@ struct attn_reader *attn_open(const char *path, struct err *e);
 void attn_close(struct attn_reader *reader); /* NULL is fine */
 
 struct attn_info {
-    bool full, pooled, residency;
+    bool full, pooled, lives, residency;
     int n_layers, n_heads, n_kv_heads, group;      /* of the model */
     struct attn_numbers layers, heads, kv_heads;   /* recorded */
     int32_t n_steps, first_query, n_keys, n_pages; /* queries first_query .. n_keys - 1 */
     struct attn_tokens tokens;
 };
 const struct attn_info *attn_info(const struct attn_reader *reader); /* owned by the reader */
+
+const char *attn_path(const struct attn_reader *reader); /* as it was opened */
+/* "full and lifecycle": the modes that it was recorded in. */
+const char *attn_modes(const struct attn_info *info);
 
 /* A root attribute as text, malloc'd; NULL where there is none of that name. */
 char *attn_note(const struct attn_reader *reader, const char *name);
@@ -133,6 +147,11 @@ bool attn_map(struct attn_reader *reader, enum attn_what what, int layer, int he
  * where the file keeps no residency. */
 bool attn_residency(struct attn_reader *reader, int layer, int kv_head, uint8_t *out,
                     struct err *e);
+
+/* Array `name` of /lives into out [layers.n][heads.n][n, or n_keys for 0]. EXIT_USAGE where lives
+ * were not recorded, EXIT_CONTENT where the array is missing or of another shape. */
+bool attn_lives_read(struct attn_reader *reader, const char *name, enum attn_type type, int32_t n,
+                     void *out, struct err *e);
 
 /* Whether it begins like a file of attention, whole or not; false also where it can't be read. */
 bool attn_is(const char *path);

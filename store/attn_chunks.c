@@ -48,26 +48,33 @@ static size_t born_keys(const struct pack *p, const struct chunk *c, int32_t i) 
     return (size_t)(born < c->n_keys ? born : c->n_keys);
 }
 
-/* What a chunk of the dataset holds: [steps][keys], the fill value behind the dataset's edges. */
-static bool load(struct pack *p, const struct chunk *c, struct hand *hand) {
+/* Rows [done, done + height) of a chunk, from its strip's tile. */
+static bool load_strip(struct pack *p, const struct chunk *c, struct hand *hand, int32_t done) {
     const struct attn_file *f = p->f;
     const struct attn_planes *k = &f->kinds[c->kind];
     uint64_t plane = (uint64_t)c->layer * (uint64_t)k->n_heads + (uint64_t)c->head;
-    int32_t steps = steps_of_chunk(p), keys = keys_of_chunk(p, c->kind);
-    for (int32_t done = 0; done < c->n_steps; done += f->height) {
-        uint64_t stripe = (uint64_t)((c->step + done) / f->height);
-        uint64_t at = k->offset + (plane * (uint64_t)f->n_stripes + stripe) * k->strip +
-                      (uint64_t)(c->key / k->width) * k->tile;
-        if (!read_at(f->fd, hand->raw + (size_t)done * (size_t)k->width * k->item, k->tile, at))
-            return false;
-    }
-    for (int32_t i = 0; i < steps; i++) {
-        char *to = hand->chunk + (size_t)i * (size_t)keys * k->item;
-        size_t born = born_keys(p, c, i);
-        memcpy(to, hand->raw + (size_t)i * (size_t)k->width * k->item, born * k->item);
-        chunks_fill(c->kind, to + born * k->item, (size_t)keys - born);
+    int32_t stripe = (c->step + done) / f->height, steps = steps_of_chunk(p);
+    size_t pitch = (size_t)attn_pitch(f, c->kind, stripe) * k->item;
+    size_t keys = (size_t)keys_of_chunk(p, c->kind);
+    uint64_t at = k->offset + (plane * (uint64_t)f->n_stripes + (uint64_t)stripe) * k->strip +
+                  (uint64_t)(c->key / k->width) * k->tile;
+    if (done < c->n_steps && !read_at(f->fd, hand->raw, (size_t)f->height * pitch, at))
+        return false;
+    for (int32_t i = 0; i < f->height && done + i < steps; i++) {
+        char *to = hand->chunk + (size_t)(done + i) * keys * k->item;
+        size_t born = born_keys(p, c, done + i);
+        memcpy(to, hand->raw + (size_t)i * pitch, born * k->item);
+        chunks_fill(c->kind, to + born * k->item, keys - born);
     }
     return true;
+}
+
+/* What a chunk of the dataset holds: [steps][keys], the fill value behind the dataset's edges. */
+static bool load(struct pack *p, const struct chunk *c, struct hand *hand) {
+    bool ok = true;
+    for (int32_t done = 0; ok && done < steps_of_chunk(p); done += p->f->height)
+        ok = load_strip(p, c, hand, done);
+    return ok;
 }
 
 static size_t chunk_bytes(const struct pack *p, int kind) {

@@ -191,7 +191,7 @@ static bool make(struct pack *p, struct err *e) {
     bool ok = put_axes(p);
     for (int kind = 0; ok && kind < KINDS; kind++)
         ok = !p->f->kinds[kind].present || make_set(p, kind);
-    if (!ok || !put_tokens(p) || !put_notes(p))
+    if (!ok || !put_tokens(p) || !lives_write(p) || !put_notes(p))
         return h5_fail(e, EXIT_ENV, p->path, "cannot be written");
     return chunks_write(p, e);
 }
@@ -218,6 +218,8 @@ static bool check(struct pack *p, struct err *e) {
             if (p->set[kind] < 0)
                 return h5_fail(e, EXIT_ENV, p->path, attn_set_names[kind]);
         }
+    if (!lives_check(p))
+        return h5_fail(e, EXIT_ENV, p->path, "/lives cannot be read back as it was written");
     return chunks_check(p, e);
 }
 

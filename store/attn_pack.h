@@ -1,5 +1,5 @@
-/* The second pass, in two files: chunks (attn_chunks.c) and what stands around them (attn_pack.c).
- */
+/* The second pass, in three files: chunks (attn_chunks.c), lives (attn_lives.c), and what stands
+ * around them (attn_pack.c). */
 #pragma once
 
 #include "base/pool.h"
@@ -57,6 +57,10 @@ void chunks_fill(int kind, char *at, size_t n);
 /* Threads and their memory. */
 void chunks_open(struct pack *pack);
 void chunks_close(struct pack *pack);
+
+/* attn_lives.c */
+bool lives_write(struct pack *pack);
+bool lives_check(struct pack *pack); /* what lies there against what was given */
 
 /* From the raw file to the datasets, and what lies there against the raw file. */
 bool chunks_write(struct pack *pack, struct err *e);

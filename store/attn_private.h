@@ -9,7 +9,8 @@
 
 /* What a file is made of before it is packed. A plane is what one layer and head gave to the keys,
  * query after query; it lies in tiles of `height` queries and `width` keys. All tiles of a plane
- * have their place in the raw file, so what was never written is a hole. */
+ * have their place in the raw file, so what was never written is a hole. Where one tile is as wide
+ * as all keys, its rows are only as long as keys are born by its last query (attn_pitch). */
 enum attn_kind { KIND_FULL, KIND_MAX, KIND_SUM, KIND_RESIDENT, KINDS };
 
 struct attn_strip { /* the tiles of a plane side by side: `height` queries, all keys */
@@ -17,7 +18,8 @@ struct attn_strip { /* the tiles of a plane side by side: `height` queries, all 
     struct attn_file *file;
     uint64_t offset; /* in the raw file */
     size_t used;     /* bytes from its start that hold anything */
-    char *data;      /* [blocks][height][width] */
+    int32_t pitch;   /* attn_pitch */
+    char *data;      /* [blocks][height][pitch] */
 };
 
 struct attn_planes { /* of one kind */
@@ -51,11 +53,23 @@ struct attn_file {
     struct attn_tokens tokens;
     struct attn_note *notes;
     int n_notes;
+    struct attn_array *lives; /* names and data are its own */
+    int n_lives;
+    int32_t lives_keys;
     struct attn_file *next; /* in the writer's list of files that have ended */
 };
 
-/* attn_record.c */
+/* Numbers from one row of a tile to the next, of strip number `stripe` of a plane. */
+static inline int32_t attn_pitch(const struct attn_file *f, int kind, int32_t stripe) {
+    const struct attn_planes *k = &f->kinds[kind];
+    int32_t last = f->first_query + (stripe + 1) * f->height - 1;
+    int32_t born = (kind == KIND_MAX || kind == KIND_SUM ? last / ATTN_PAGE : last) + 1;
+    return k->blocks == 1 && born < k->width ? born : k->width;
+}
+
+/* attn_end.c */
 void attn_file_free(struct attn_file *file);
+size_t attn_array_bytes(const struct attn_array *array, int layers, int heads, int32_t n_keys);
 
 /* attn_writer.c: strips go to the disk in the order of this call; takes one back when it is there.
  */

@@ -129,7 +129,9 @@ static bool open_sets(struct attn_reader *r, struct err *e) {
     i->full = r->full >= 0;
     i->pooled = r->max >= 0 && r->sum >= 0;
     i->residency = r->resident >= 0;
-    return i->full || i->pooled || wrong(r, "/attn, or /attn_page_max and /attn_page_sum", e);
+    i->lives = H5Lexists(r->file, "lives", H5P_DEFAULT) > 0;
+    return i->full || i->pooled || i->lives ||
+           wrong(r, "/attn, /attn_page_max and /attn_page_sum, or /lives", e);
 }
 
 struct attn_reader *attn_open(const char *path, struct err *e) {
@@ -168,8 +170,23 @@ void attn_close(struct attn_reader *r) {
 }
 
 const struct attn_info *attn_info(const struct attn_reader *r) { return &r->info; }
+const char *attn_path(const struct attn_reader *r) { return r->path; }
 char *attn_note(const struct attn_reader *r, const char *name) {
     return h5_get_text(r->file, name);
+}
+
+const char *attn_modes(const struct attn_info *i) {
+    static const char *const names[] = {
+        "nothing",
+        "full",
+        "pooled",
+        "full and pooled",
+        "lifecycle",
+        "full and lifecycle",
+        "pooled and lifecycle",
+        "full, pooled and lifecycle",
+    };
+    return names[i->full | i->pooled << 1 | i->lives << 2];
 }
 
 const char *attn_library(void) {
@@ -218,8 +235,7 @@ bool attn_map(struct attn_reader *r, enum attn_what what, int layer, int head, f
     hid_t set = what == ATTN_FULL ? r->full : what == ATTN_PAGE_MAX ? r->max : r->sum;
     int l, h;
     if (set < 0)
-        return err_set(e, EXIT_USAGE, "%s: recorded in mode %s", r->path,
-                       what == ATTN_FULL ? "pooled" : "full");
+        return err_set(e, EXIT_USAGE, "%s: recorded in mode %s", r->path, attn_modes(i));
     h5_begin();
     return find_place(r, layer, head, &i->heads, "head", &l, &h, e) &&
            read_part(r, set, H5T_NATIVE_FLOAT, l, h, 0, i->n_steps,
@@ -250,6 +266,28 @@ bool attn_residency(struct attn_reader *r, int layer, int kv_head, uint8_t *out,
     h5_begin();
     return find_place(r, layer, kv_head, &r->info.kv_heads, "KV head", &l, &kv, e) &&
            resident_rows(r, l, kv, 0, r->info.n_steps, out, e);
+}
+
+bool attn_lives_read(struct attn_reader *r, const char *name, enum attn_type type, int32_t n,
+                     void *out, struct err *e) {
+    const hid_t types[] = {H5T_NATIVE_INT32, H5T_NATIVE_FLOAT, H5T_NATIVE_DOUBLE};
+    const struct attn_info *i = &r->info;
+    hsize_t size[3],
+        want[3] = {(hsize_t)i->layers.n, (hsize_t)i->heads.n, (hsize_t)(n ? n : i->n_keys)};
+    char path[80];
+    if (!i->lives)
+        return err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected lifecycle", r->path,
+                       attn_modes(i));
+    h5_begin();
+    snprintf(path, sizeof path, "lives/%s", name);
+    hid_t set = H5Dopen2(r->file, path, H5P_DEFAULT), space = set < 0 ? -1 : H5Dget_space(set);
+    bool ok = space >= 0 && H5Sget_simple_extent_ndims(space) == 3 &&
+              H5Sget_simple_extent_dims(space, size, NULL) == 3 &&
+              !memcmp(size, want, sizeof size) &&
+              H5Dread(set, types[type], H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0;
+    H5Sclose(space);
+    H5Dclose(set);
+    return ok || wrong(r, path, e);
 }
 
 /* --- rows ------------------------------------------------------------------------------------- */
@@ -313,7 +351,8 @@ bool attn_replay_head(struct attn_reader *r, int layer, int kv_head, attention_w
     struct replay p = {.r = r};
     h5_begin();
     if (!i->full)
-        return err_set(e, EXIT_USAGE, "%s: recorded in mode pooled, expected full", r->path);
+        return err_set(e, EXIT_USAGE, "%s: recorded in mode %s, expected full", r->path,
+                       attn_modes(i));
     if (!find_place(r, layer, kv_head, &i->kv_heads, "KV head", &p.layer_at, &p.kv_at, e))
         return false;
     while (i->heads.items[p.first_head] / i->group < kv_head)

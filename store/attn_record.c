@@ -13,6 +13,8 @@ enum {
     SPARE_BYTES = 32 << 20, /* of a kind, waiting for the disk */
     OPEN_BYTES = 256 << 20, /* beyond it strips are lower */
     LOW = 16,
+    LIVES_KEY = 40, /* bytes of lives, for each key and head and for each head */
+    LIVES_HEAD = 8192,
 };
 
 /* --- sizes ------------------------------------------------------------------------------------ */
@@ -88,11 +90,13 @@ uint64_t attn_bytes(const struct attn_params *p) {
         }
     }
     free(f.kv_heads);
+    uint64_t heads = (uint64_t)p->layers.n * (uint64_t)p->heads.n, keys = (uint64_t)p->max_keys;
+    uint64_t lives = p->lives ? heads * (keys * LIVES_KEY + LIVES_HEAD) : 0;
     /* the packed file is rarely larger than half of it; tokens and names take a little */
-    return raw + raw / 2 + (uint64_t)p->max_keys * 128 + (1 << 16);
+    return raw + raw / 2 + lives + keys * 128 + (1 << 16);
 }
 
-/* --- begin and end ---------------------------------------------------------------------------- */
+/* --- begin ------------------------------------------------------------------------------------ */
 
 static int16_t *slots(const int32_t *numbers, int n, int of) {
     int16_t *slot = must_alloc((size_t)of * sizeof *slot);
@@ -147,7 +151,7 @@ static bool check_disk(const struct attn_params *p, struct err *e) {
 
 struct attn_file *attn_begin(struct attn_writer *writer, const struct attn_params *p,
                              struct err *e) {
-    CHECK((p->full || p->pooled) && p->layers.n > 0 && p->heads.n > 0);
+    CHECK((p->full || p->pooled || p->lives) && p->layers.n > 0 && p->heads.n > 0);
     if (!file_folders(p->path, e) || !check_disk(p, e))
         return NULL;
     struct attn_file *f = must_zalloc(1, sizeof *f);
@@ -166,88 +170,6 @@ struct attn_file *attn_begin(struct attn_writer *writer, const struct attn_param
     return f;
 }
 
-void attn_tokens_free(struct attn_tokens *t) {
-    for (int32_t i = 0; t->text && i < t->n; i++)
-        free(t->text[i]);
-    free(t->text);
-    free(t->id);
-    free(t->gold_step);
-    free(t->gold_lemma);
-    free(t->gold_source);
-    *t = (struct attn_tokens){0};
-}
-
-void attn_file_free(struct attn_file *f) {
-    for (int kind = 0; kind < KINDS; kind++) {
-        free(f->kinds[kind].open);
-        free(f->kinds[kind].strips);
-        free(f->kinds[kind].memory);
-    }
-    attn_tokens_free(&f->tokens);
-    for (int i = 0; i < f->n_notes; i++) {
-        free((char *)f->notes[i].name);
-        free((char *)f->notes[i].text);
-    }
-    free(f->notes);
-    free((char *)f->params.path);
-    free(f->params.layers.items);
-    free(f->params.heads.items);
-    free(f->kv_heads);
-    free(f->layer_slot);
-    free(f->head_slot);
-    free(f->kv_slot);
-    free(f->raw_path);
-    free(f);
-}
-
-static int32_t *copy_ints(const int32_t *from, int32_t n) {
-    return from ? memcpy(must_alloc((size_t)n * sizeof *from), from, (size_t)n * sizeof *from)
-                : NULL;
-}
-
-static struct attn_tokens copy_tokens(const struct attn_tokens *t) {
-    struct attn_tokens copy = {.n = t->n,
-                               .n_prompt = t->n_prompt,
-                               .id = copy_ints(t->id, t->n),
-                               .gold_step = copy_ints(t->gold_step, t->n),
-                               .gold_lemma = copy_ints(t->gold_lemma, t->n),
-                               .gold_source = copy_ints(t->gold_source, t->n)};
-    copy.text = must_alloc((size_t)t->n * sizeof *copy.text);
-    for (int32_t i = 0; i < t->n; i++)
-        copy.text[i] = must_strdup(t->text[i]);
-    return copy;
-}
-
-/* Strips that are not full go out as they are. */
-static void send_open(struct attn_file *f) {
-    for (int kind = 0; kind < KINDS; kind++)
-        for (size_t i = 0; f->kinds[kind].present && i < planes_of(f, kind); i++)
-            if (f->kinds[kind].open[i]) {
-                attn_send(f->writer, f->kinds[kind].open[i]);
-                f->kinds[kind].open[i] = NULL;
-            }
-}
-
-void attn_end(struct attn_file *f, const struct attn_tokens *tokens, const struct attn_note *notes,
-              int n_notes) {
-    CHECK(tokens->n <= f->params.max_keys && tokens->n_prompt == f->params.n_prompt);
-    f->tokens = copy_tokens(tokens);
-    f->notes = must_zalloc((size_t)n_notes, sizeof *f->notes);
-    for (f->n_notes = 0; f->n_notes < n_notes; f->n_notes++) {
-        const struct attn_note *note = &notes[f->n_notes];
-        f->notes[f->n_notes] = (struct attn_note){
-            must_strdup(note->name), note->text ? must_strdup(note->text) : NULL, note->number};
-    }
-    send_open(f);
-    attn_finish(f->writer, f);
-}
-
-void attn_abandon(struct attn_file *f) {
-    f->abandoned = true;
-    send_open(f);
-    attn_finish(f->writer, f);
-}
-
 /* --- rows ------------------------------------------------------------------------------------- */
 
 struct place {                /* of one query */
@@ -255,22 +177,24 @@ struct place {                /* of one query */
 };
 
 /* The strip of a plane that this query falls into. */
-static struct attn_strip *strip_of(struct attn_file *f, struct attn_planes *k, size_t plane,
+static struct attn_strip *strip_of(struct attn_file *f, int kind, size_t plane,
                                    const struct place *at) {
+    struct attn_planes *k = &f->kinds[kind];
     struct attn_strip **open = &k->open[plane];
+    int32_t stripe = at->step / f->height;
     if (*open)
         return *open;
     *open = attn_spare(f->writer, k);
-    (*open)->offset =
-        k->offset + (plane * (uint64_t)f->n_stripes + (uint64_t)(at->step / f->height)) * k->strip;
+    (*open)->offset = k->offset + (plane * (uint64_t)f->n_stripes + (uint64_t)stripe) * k->strip;
+    (*open)->pitch = attn_pitch(f, kind, stripe);
     return *open;
 }
 
 /* Where number `key` of row `row` lies, in items. Tiles side by side are ATTN_KEYS wide each. */
-static inline size_t item_at(const struct attn_file *f, const struct attn_planes *k, int32_t row,
-                             int32_t key) {
+static inline size_t item_at(const struct attn_file *f, const struct attn_planes *k, int32_t pitch,
+                             int32_t row, int32_t key) {
     if (k->blocks == 1)
-        return (size_t)row * (size_t)k->width + (size_t)key;
+        return (size_t)row * (size_t)pitch + (size_t)key;
     return ((size_t)(key / ATTN_KEYS) * (size_t)f->height + (size_t)row) * ATTN_KEYS +
            (size_t)(key % ATTN_KEYS);
 }
@@ -280,9 +204,10 @@ static void clear_row(const struct attn_file *f, const struct attn_planes *k, st
                       int32_t row, int32_t born) {
     for (int32_t key = 0; key < born; key += k->width) {
         int32_t n = born - key < k->width ? born - key : k->width;
-        memset(s->data + item_at(f, k, row, key) * k->item, 0, (size_t)n * k->item);
+        memset(s->data + item_at(f, k, s->pitch, row, key) * k->item, 0, (size_t)n * k->item);
     }
-    s->used = (size_t)ceil_div(born, k->width) * k->tile; /* rises from row to row */
+    s->used = k->blocks == 1 ? (size_t)(row + 1) * (size_t)s->pitch * k->item
+                             : (size_t)ceil_div(born, k->width) * k->tile; /* rises row by row */
 }
 
 static void close_row(struct attn_file *f, struct attn_planes *k, size_t plane,
@@ -307,9 +232,10 @@ static void put_full(struct attn_file *f, const size_t *plane, const int *group,
                      const struct place *at, const struct attention_row *row) {
     struct attn_planes *k = &f->kinds[KIND_FULL];
     for (int p = 0; p < n_planes; p++)
-        clear_row(f, k, strip_of(f, k, plane[p], at), at->row, at->query + 1);
+        clear_row(f, k, strip_of(f, KIND_FULL, plane[p], at), at->row, at->query + 1);
+    int32_t pitch = n_planes ? k->open[plane[0]]->pitch : 0;
     for (int32_t i = 0, n; i < row->n; i += n) {
-        size_t item = item_at(f, k, at->row, row->position[i]);
+        size_t item = item_at(f, k, pitch, at->row, row->position[i]);
         n = run_of(row, i);
         for (int p = 0; p < n_planes; p++)
             half_narrow(row->prob + (size_t)group[p] * (size_t)row->n + i, (size_t)n,
@@ -341,12 +267,13 @@ static void put_pooled(struct attn_file *f, const size_t *plane, const int *grou
     struct attn_planes *most = &f->kinds[KIND_MAX], *all = &f->kinds[KIND_SUM];
     int32_t born = at->query / ATTN_PAGE + 1;
     for (int p = 0; p < n_planes; p++) {
-        clear_row(f, most, strip_of(f, most, plane[p], at), at->row, born);
-        clear_row(f, all, strip_of(f, all, plane[p], at), at->row, born);
+        clear_row(f, most, strip_of(f, KIND_MAX, plane[p], at), at->row, born);
+        clear_row(f, all, strip_of(f, KIND_SUM, plane[p], at), at->row, born);
     }
+    int32_t pitch = n_planes ? most->open[plane[0]]->pitch : 0;
     for (int32_t i = 0, n; i < row->n; i += n) { /* a page's tokens mostly lie side by side */
         int32_t page = row->position[i] / ATTN_PAGE;
-        size_t item = item_at(f, most, at->row, page);
+        size_t item = item_at(f, most, pitch, at->row, page);
         for (n = 1; i + n < row->n && row->position[i + n] / ATTN_PAGE == page;)
             n++;
         for (int p = 0; p < n_planes; p++)
@@ -363,13 +290,13 @@ static void put_pooled(struct attn_file *f, const size_t *plane, const int *grou
 static void put_resident(struct attn_file *f, size_t plane, const struct place *at,
                          const struct attention_row *row) {
     struct attn_planes *k = &f->kinds[KIND_RESIDENT];
-    struct attn_strip *s = strip_of(f, k, plane, at);
+    struct attn_strip *s = strip_of(f, KIND_RESIDENT, plane, at);
     clear_row(f, k, s, at->row, at->query + 1);
     uint8_t *out = (uint8_t *)s->data;
     for (int32_t i = 0; i < row->n_resident; i++)
-        out[item_at(f, k, at->row, row->resident[i])] = ATTN_RESIDENT;
+        out[item_at(f, k, s->pitch, at->row, row->resident[i])] = ATTN_RESIDENT;
     for (int32_t i = 0; i < row->n; i++)
-        out[item_at(f, k, at->row, row->position[i])] = ATTN_RESIDENT | ATTN_ATTENDED;
+        out[item_at(f, k, s->pitch, at->row, row->position[i])] = ATTN_RESIDENT | ATTN_ATTENDED;
     close_row(f, k, plane, at);
 }
 

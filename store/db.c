@@ -23,7 +23,8 @@ struct db {
 #define BUSY_MS 10000
 
 /* Migration i takes a database from version i to i + 1, and sets user_version to that. */
-static const char *const migrations[] = {schema_sql, schema_analysis_sql};
+static const char *const migrations[] = {schema_sql, schema_analysis_sql, schema_sweep_sql,
+                                         schema_shadow_sql, schema_explain_sql};
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
 static bool failed(struct db *db, int rc, struct err *e) {

@@ -24,6 +24,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "base/hash.h"
@@ -126,6 +127,10 @@ bool db_run_start(struct db *db, const struct db_run *run, int64_t *id, struct e
  * table. Saying it twice is fine. */
 bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e);
 
+/* How many answers the run planned for the cell, over all shards: view v_plan compares them with
+ * what is stored. Once a run and cell. */
+bool db_run_plan(struct db *db, int64_t run, int64_t cell, int64_t answers, struct err *e);
+
 /* DB_INCOMPLETE: it ended with answers missing, or failed. A run stays DB_RUNNING where its process
  * was killed. */
 bool db_run_finish(struct db *db, int64_t run, enum db_status status, struct err *e);
@@ -170,7 +175,8 @@ struct db_result {
 /* A key that is stored already is an error (EXIT_PARTIAL); the stored row stays as it is. */
 bool db_add_result(struct db *db, const struct db_result *row, struct err *e);
 
-/* New verdicts on a stored answer: nothing else of a row is ever changed. */
+/* New verdicts on a stored answer, sealed again (store/seal.h): nothing else of a row is ever
+ * changed. */
 struct db_verdicts {
     bool box, chain, mv;
     const char *path, *extracted; /* as in db_result */
@@ -194,6 +200,9 @@ int db_parameters(const struct db_query *q);     /* the highest index that may b
 bool db_next(struct db_query *q, struct err *e); /* false: no more rows, or an error */
 /* Whether the query began (NULL: it did not) and every row asked for was read. */
 bool db_query_end(struct db_query *q);
+
+/* Writes text as a literal of SQL (NULL: NULL), for queries that people are shown. */
+void db_quote(const char *text, FILE *out);
 
 /* Columns count from 0. Texts live until the next db_next. */
 enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT };

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "store/db_private.h"
+#include "store/seal.h"
 
 /* --- what a result refers to ------------------------------------------------------- */
 
@@ -97,6 +98,17 @@ bool db_run_cell(struct db *db, int64_t run, int64_t cell, struct err *e) {
     return db_row_done(&row, NULL, e);
 }
 
+bool db_run_plan(struct db *db, int64_t run, int64_t cell, int64_t answers, struct err *e) {
+    struct db_row row;
+    if (!db_row_open(&row, db, "SELECT 1 FROM run_plan WHERE run_id = ?1 AND cell_id = ?2",
+                     "INSERT INTO run_plan (run_id, cell_id, answers) VALUES (?1, ?2, ?3)", e))
+        return false;
+    db_row_int(&row, run);
+    db_row_int(&row, cell);
+    db_row_int(&row, answers);
+    return db_row_done(&row, NULL, e);
+}
+
 /* --- results -------------------------------------------------------------------------- */
 
 void db_key(const char *config, const char *sample, int repeat, char out[HASH_HEX]) {
@@ -127,6 +139,20 @@ bool db_cell_score(struct db *db, int64_t cell, int64_t *n, int64_t *correct, st
     *n = ok ? db_int(q, 0) : 0;
     *correct = ok ? db_int(q, 1) : 0;
     return db_query_end(q);
+}
+
+void db_quote(const char *text, FILE *out) {
+    if (!text) {
+        fputs("NULL", out);
+        return;
+    }
+    putc('\'', out);
+    for (; *text; text++) {
+        if (*text == '\'')
+            putc('\'', out);
+        putc(*text, out);
+    }
+    putc('\'', out);
 }
 
 /* Lossless text of an answer; the caller frees it. */
@@ -198,7 +224,8 @@ static bool add_encoded(struct db *db, const struct db_result *r, const char *en
     db_row_text(&row, ids);
     db_row_text(&row, encoding);
     db_row_text(&row, text);
-    return db_row_done(&row, NULL, e);
+    int64_t id;
+    return db_row_done(&row, &id, e) && seal_put(db, id, e);
 }
 
 bool db_add_result(struct db *db, const struct db_result *r, struct err *e) {
@@ -235,5 +262,5 @@ bool db_regrade(struct db *db, int64_t result, const struct db_verdicts *v, stru
     db_bind_int(q, 6, result);
     db_next(q, e);
     free(extracted);
-    return db_query_end(q);
+    return db_query_end(q) && seal_put(db, result, e);
 }

@@ -208,7 +208,7 @@ static void test_analyze_prints_lives(void **state) {
 
 static void test_analyze_refuses(void **state) {
     (void)state;
-    CLI_FAILS(EXIT_USAGE, "expected either --dataset or --validate", "analyze");
+    CLI_FAILS(EXIT_USAGE, "expected one of recorded files", "analyze");
     CLI_FAILS(EXIT_USAGE, "--validate takes no --policy", "analyze", "--validate", "--policy",
               "full");
     CLI_FAILS(EXIT_USAGE, "--sweep takes --validate", "analyze", "--dataset", "lemmas", "--sweep");

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 
 #include "base/json.h"
 #include "tests/cli.h"
+#include "tests/store_rows.h"
 
 static double number(const struct json *object, const char *key) {
     double value = -1;
@@ -35,7 +37,7 @@ static void test_shadow_command_replays_gold(void **state) {
     for (int i = 0; i < 3; i++) {
         struct cli cli;
         cli_run(&cli, NULL, "shadow", "--dataset", "lemmas:steps=4", "--n=2", "--json", "--policy",
-                policies[i], NULL);
+                policies[i], "--db", cli_path("shadow-gold.db"), NULL);
         parse(&cli, &kl, &tokens);
         assert_true(i < 2 ? kl == 0 : kl > 0.01);
         assert_true(tokens > 100);
@@ -53,7 +55,7 @@ static void test_shadow_command_replays_lines(void **state) {
     double kl, tokens;
     cli_write(path, lines, strlen(lines));
     cli_run(&cli, NULL, "shadow", "--jsonl", path, "--dataset", "lemmas", "--json", "--policy",
-            "full", NULL);
+            "full", "--db", cli_path("shadow-lines.db"), NULL);
     parse(&cli, &kl, &tokens);
     assert_true(kl == 0 && tokens == 9);
     cli_free(&cli);
@@ -75,11 +77,58 @@ static void test_shadow_command_replays_a_run(void **state) {
     cli_free(&cli);
 }
 
+/* A second run replays nothing and says the same; another policy alone is replayed. Accuracies of
+ * the same database stand beside the divergences. */
+static void test_shadow_command_goes_on_where_it_was(void **state) {
+    (void)state;
+    char db[300];
+    struct cli first, second;
+    snprintf(db, sizeof db, "%s", cli_path("shadow-on.db"));
+    cli_run(&first, NULL, "run", "experiments/demo.json", "--db", db, "--set",
+            "policy=[\"streaming\",\"raas\"]", "--set", "budget=128", "--set",
+            "dataset=lemmas:steps=4", "--limit=3", "--quiet", NULL);
+    assert_int_equal(first.code, 0);
+    cli_free(&first);
+    cli_run(&first, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", NULL);
+    assert_int_equal(first.code, 0);
+    assert_null(strstr(first.err, "stored already"));
+    cli_free(&first);
+    cli_run(&first, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", "--policy", "raas:budget=128", "--policy",
+            "raas:r=0.5,budget=128", NULL);
+    assert_non_null(strstr(first.err, "3 of 6 stored already"));
+    assert_non_null(strstr(first.out, "places at equal budgets"));
+    cli_run(&second, NULL, "shadow", "--db", db, "--dataset", "lemmas:steps=4", "--n=3", "--policy",
+            "streaming:budget=128", "--policy", "raas:budget=128", NULL);
+    assert_non_null(strstr(second.err, "6 of 6 stored already"));
+    assert_string_equal(first.out, second.out);
+    cli_free(&first);
+    cli_free(&second);
+    struct err e = {0};
+    struct db *file = db_open(db, DB_READ, &e);
+    assert_non_null(file);
+    rows_expect(file, "SELECT count(*) FROM shadow", "6");
+    rows_expect(file, "SELECT count(*) || ' ' || sum(n) FROM v_shadow", "2 6");
+    rows_expect(file, "SELECT count(*) FROM v_shadow_head", "24");
+    rows_expect(file,
+                "SELECT count(*) = (SELECT sum(new_tokens) FROM v_shadow_text) FROM v_shadow_step",
+                "1");
+    rows_expect(file,
+                "SELECT max(abs(t.kl - (SELECT avg(kl) FROM v_shadow_step AS s WHERE "
+                "s.cell_id = t.cell_id AND s.text_id = t.text_id))) < 1e-5 "
+                "FROM v_shadow_text AS t",
+                "1");
+    db_close(file);
+}
+
 static void test_shadow_command_refuses(void **state) {
     (void)state;
+    const char *db = cli_path("shadow-none.db");
     CLI_FAILS(2, "expected one of --run, --jsonl and --dataset", "shadow");
-    CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope");
-    CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0");
+    CLI_FAILS(2, "no such database", "shadow", "--run=1", "--db", "nowhere.db");
+    CLI_FAILS(2, "unknown dataset 'nope'", "shadow", "--dataset", "nope", "--db", db);
+    CLI_FAILS(2, "has no end: expected --n", "shadow", "--dataset", "lemmas", "--n=0", "--db", db);
     CLI_FAILS(2, "unknown policy", "shadow", "--dataset", "lemmas", "--policy", "nope");
     CLI_FAILS(2, "chat template 'nope'", "shadow", "--dataset", "lemmas", "--template", "nope");
     static const char *const bad[] = {
@@ -89,9 +138,10 @@ static void test_shadow_command_refuses(void **state) {
                                        "expected \"ids\", a list", "what \"prompt_tokens\" says"};
     for (int i = 0; i < 5; i++) {
         const char *path = cli_path("shadow-bad.jsonl");
+        db = cli_path("shadow-none.db");
         cli_write(path, bad[i], strlen(bad[i]));
-        CLI_FAILS(3, says[i], "shadow", "--jsonl", path);
-        CLI_FAILS(3, "line 1", "shadow", "--jsonl", path);
+        CLI_FAILS(3, says[i], "shadow", "--jsonl", path, "--db", db);
+        CLI_FAILS(3, "line 1", "shadow", "--jsonl", path, "--db", db);
     }
 }
 
@@ -100,6 +150,7 @@ int main(void) {
         cmocka_unit_test(test_shadow_command_replays_gold),
         cmocka_unit_test(test_shadow_command_replays_lines),
         cmocka_unit_test(test_shadow_command_replays_a_run),
+        cmocka_unit_test(test_shadow_command_goes_on_where_it_was),
         cmocka_unit_test(test_shadow_command_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

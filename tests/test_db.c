@@ -59,8 +59,13 @@ static void test_db_stores_and_finds_again(void **state) {
 /* What stands in a database of schema 1 stays; whoever only reads is told to let it be migrated. */
 static void test_db_migrates(void **state) {
     static const char *const back[] = {
-        "DROP VIEW v_analysis", "DROP TABLE analysis_point", "DROP TABLE analysis_head",
-        "DROP TABLE analysis",  "PRAGMA user_version = 1",
+        "DROP VIEW v_causes",        "DROP VIEW v_explain",      "DROP TABLE explain",
+        "DROP VIEW v_shadow",        "DROP VIEW v_shadow_head",  "DROP VIEW v_shadow_step",
+        "DROP VIEW v_shadow_text",   "DROP TABLE shadow_head",   "DROP TABLE shadow",
+        "DROP TABLE shadow_cell",    "DROP TABLE shadow_text",   "DROP VIEW v_analysis",
+        "DROP TABLE analysis_point", "DROP TABLE analysis_head", "DROP TABLE analysis",
+        "DROP VIEW v_outcome",       "DROP VIEW v_answer",       "DROP VIEW v_plan",
+        "DROP TABLE seal",           "DROP TABLE run_plan",      "PRAGMA user_version = 1",
     };
     const char *path = folder_path(*state, "raas.db");
     char key[HASH_HEX];
@@ -78,13 +83,16 @@ static void test_db_migrates(void **state) {
     db_close(rows.db);
     assert_null(db_open(path, DB_READ, &older));
     assert_int_equal(older.code, EXIT_CONTENT);
-    assert_non_null(strstr(older.text, "schema 1 is older than 2"));
+    assert_non_null(strstr(older.text, "schema 1 is older than 5"));
     struct db *db = db_open(path, DB_WRITE, &e);
     assert_non_null(db);
     assert_true(db_verify(db, &e));
-    rows_expect(db, "PRAGMA user_version", "2");
+    rows_expect(db, "PRAGMA user_version", "5");
     rows_expect(db, "SELECT count(*) FROM result", "1");
     rows_expect(db, "SELECT count(*) FROM v_analysis", "0");
+    rows_expect(db, "SELECT count(*) FROM v_shadow", "0");
+    rows_expect(db, "SELECT count(*) FROM v_explain", "0");
+    rows_expect(db, "SELECT outcome FROM v_answer", "right");
     db_close(db);
 }
 

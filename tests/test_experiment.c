@@ -121,6 +121,7 @@ static void test_experiment_names_every_mistake(void **state) {
         {"{" LEMMAS ",\"policy\":\"full\",\"n\":0}", NULL, EXIT_CONTENT, {path, "'n'", "from 1"}},
         {"{" LEMMAS ",\"policy\":\"full\",\"n\":\"4\"}", NULL, EXIT_CONTENT, {"'n'", "number"}},
         {"{" LEMMAS ",\"policy\":\"full\",\"n\":4.5}", NULL, EXIT_CONTENT, {"'n'", "4.5", "whole"}},
+        {"{" LEMMAS ",\"policy\":\"full\",\"margin\":3}", NULL, EXIT_CONTENT, {"'margin'", "0.5"}},
         {"{" LEMMAS ",\"policy\":\"full\",\"n\":[4,5]}", NULL, EXIT_CONTENT, {"'n'", "number"}},
         {"{" LEMMAS ",\"policy\":\"full\",\"seed\":[]}", NULL, EXIT_CONTENT, {"'seed'", "empty"}},
         {"{" LEMMAS ",\"policy\":[]}", NULL, EXIT_CONTENT, {"'policy'", "empty"}},

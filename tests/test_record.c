@@ -162,11 +162,12 @@ static void test_record_usage(void **state) {
     (void)state;
     CLI_FAILS(EXIT_USAGE, "--dataset is missing", "record", "--mode", "full", "--out", "x");
     CLI_FAILS(EXIT_USAGE, "--out is missing", "record", "--mode", "full", "--dataset", "lemmas");
-    CLI_FAILS(EXIT_USAGE, "expected pooled, full", "record", "--dataset", "lemmas", "--out", "x");
+    CLI_FAILS(EXIT_USAGE, "expected lifecycle, pooled, full", "record", "--dataset", "lemmas",
+              "--out", "x");
     CLI_FAILS(EXIT_USAGE, "mode 'ful': expected", "record", "--dataset", "lemmas", "--out", "x",
               "--mode", "ful");
-    CLI_FAILS(EXIT_USAGE, "lifecycle keeps no maps and is not built in yet", "record", "--dataset",
-              "lemmas", "--out", "x", "--mode", "pooled,lifecycle");
+    CLI_FAILS(EXIT_USAGE, "mode '': expected", "record", "--dataset", "lemmas", "--out", "x",
+              "--mode", "pooled,");
     CLI_FAILS(EXIT_USAGE, "--heads 4: expected numbers from 0 to 3", "record", "--dataset",
               "lemmas", "--out", "x", "--mode", "full", "--heads", "4");
     CLI_FAILS(EXIT_USAGE, "--layers 3-1: expected", "record", "--dataset", "lemmas", "--out", "x",
@@ -255,6 +256,77 @@ static void test_record_draws(void **state) {
     must_draw("attention_heads", "-1", "-1");
 }
 
+static char *read_drawn(const char *name) {
+    struct err e = {0};
+    size_t size;
+    char *text = file_read(folder_path(&folder, name), 1 << 24, &size, &e);
+    if (!text)
+        fail_msg("%s", e.text);
+    return text;
+}
+
+static int words_of(const char *text, const char *words) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, words)); at++)
+        n++;
+    return n;
+}
+
+/* What the miner finds in the file is on its pictures: the first four keys are sinks under any
+ * head, and every head of the sheet has a class. */
+static void test_record_pictures_show_what_is_detected(void **state) {
+    (void)state;
+    must_draw("attention", "1", "2");
+    must_draw("attention_heads", "-1", "-1");
+    char *marks = read_drawn("attention.tsv"), *sheet = read_drawn("attention_heads_data.gp");
+    assert_int_equal(words_of(marks, "\t10\n"), 4);
+    char *classes = strstr(sheet, "classes = '");
+    assert_non_null(classes);
+    strchr(classes + 11, '\'')[1] = 0;
+    assert_int_equal(words_of(classes + 11, " "), 24);
+    free(marks), free(sheet);
+}
+
+/* Under a head that reads lemmas the lives that are found are those of the gold labels. */
+static void test_record_lifelines_agree(void **state) {
+    (void)state;
+    struct cli cli;
+    char path[200], line[80];
+    cli_run(&cli, NULL, "record", "--dataset", "lemmas:steps=8,seed=3", "--mode", "full",
+            "--solution", "gold", "--layers", "5", "--out", folder_path(&folder, "lines"), NULL);
+    snprintf(path, sizeof path, "%s", must_run(&cli));
+    path[strcspn(path, "\n")] = 0;
+    cli_free(&cli);
+    cli_run(&cli, NULL, "plot", "lifelines", path, "--theta", "0.5", "--layer", "5", "--head", "1",
+            "--out", folder.path, NULL);
+    must_run(&cli);
+    cli_free(&cli);
+    char *rows = read_drawn("lifelines.tsv"), *data = read_drawn("lifelines_data.gp");
+    int known = 0, same = 0;
+    for (char *at = rows; (at = strchr(at, '\n')) && at[1]; at++) {
+        int lemma, source, kind, from, to;
+        assert_int_equal(sscanf(at, "%d %d %d %d %d", &lemma, &source, &kind, &from, &to), 5);
+        if (source || kind != 3)
+            continue;
+        known++;
+        snprintf(line, sizeof line, "\n%d\t1\t3\t%d\t%d\n", lemma, from, to);
+        same += strstr(rows, line) != NULL;
+    }
+    assert_true(known >= 3);
+    assert_int_equal(same, known);
+    assert_non_null(strstr(data, ", 0 wrongly"));
+    free(rows), free(data);
+    cli_run(&cli, NULL, "plot", "lifelines", path, "--theta", "0.5", "--out", folder.path, NULL);
+    must_run(&cli);
+    cli_free(&cli);
+    data = read_drawn("lifelines_data.gp");
+    assert_non_null(strstr(data, "the best of all here"));
+    free(data);
+    CLI_FAILS(EXIT_USAGE, "layer 2, KV head 0 is not recorded", "plot", "lifelines", path,
+              "--layer", "2", "--head", "1");
+    CLI_FAILS(EXIT_USAGE, "lifelines takes one file", "plot", "lifelines");
+}
+
 /* --- runs ------------------------------------------------------------------------------------- */
 
 static const char experiment[] =
@@ -299,6 +371,8 @@ int main(void) {
         cmocka_unit_test(test_record_usage),
         cmocka_unit_test(test_record_exports),
         cmocka_unit_test(test_record_draws),
+        cmocka_unit_test(test_record_pictures_show_what_is_detected),
+        cmocka_unit_test(test_record_lifelines_agree),
         cmocka_unit_test(test_record_beside_a_run),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -217,7 +217,6 @@ static void test_miner_writes_json_and_rows(void **state) {
                      "'mass.window'",
                      at(&m.heads[5].tally, "mass.window", 0));
     rows_expect(rows.db, "SELECT json_extract(params, '$.theta') FROM analysis", "0.01");
-    rows_expect(rows.db, "PRAGMA user_version", "2");
     db_close(rows.db);
     miner_close(&m);
 }

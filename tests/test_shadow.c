@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -13,6 +14,7 @@
 #include "tests/tiny.h"
 
 enum { PROMPT = 30, TOTAL = 230, STEPS = TOTAL - PROMPT, VOCAB = 61, TEXTS = 3, HEADS = 4 };
+enum { PLANS = 32 };
 
 static struct model *model;
 static int32_t ids[TEXTS][TOTAL];
@@ -33,10 +35,10 @@ static int close_model(void **state) {
 
 /* What the last run has told. */
 struct kept {
-    int n, first[8][TEXTS];
-    double kl[8][TEXTS][STEPS], lost[8][TEXTS];
-    bool agrees[8][TEXTS][STEPS];
-    int32_t most[8];
+    int n, first[PLANS][TEXTS];
+    double kl[PLANS][TEXTS][STEPS], lost[PLANS][TEXTS];
+    bool agrees[PLANS][TEXTS][STEPS];
+    int32_t most[PLANS];
 };
 static struct kept kept;
 
@@ -55,7 +57,7 @@ static bool keep(void *user, const struct shadow_result *r, struct err *e) {
 }
 
 static void run(const char *const *policies, int n, int width, int threads, bool attention) {
-    struct plan plans[8];
+    static struct plan plans[PLANS];
     struct shadow_text texts[TEXTS];
     for (int i = 0; i < n; i++)
         plans[i] = tiny_plan(policies[i]);
@@ -77,12 +79,20 @@ static void run(const char *const *policies, int n, int width, int threads, bool
     session_close(shadow.session);
 }
 
+/* Every policy that is registered, full among them, with a budget that covers the text. */
 static void test_shadow_loses_nothing_where_nothing_is_left_out(void **state) {
     (void)state;
-    static const char *const policies[] = {"full", "streaming:budget=240", "h2o:budget=240",
-                                           "quest:budget=240", "raas:budget=240"};
-    run(policies, 5, 2, 2, true);
-    for (int p = 0; p < 5; p++)
+    static char spelled[PLANS][64];
+    const char *policies[PLANS] = {NULL};
+    int n = 0;
+    for (const struct policy *const *p = all_policies; *p; p++, n++) {
+        assert_true(n < PLANS);
+        snprintf(spelled[n], sizeof spelled[n], "%s%s", (*p)->name,
+                 (*p)->has_budget ? ":budget=240" : "");
+        policies[n] = spelled[n];
+    }
+    run(policies, n, 2, 2, true);
+    for (int p = 0; p < n; p++)
         for (int t = 0; t < TEXTS; t++) {
             assert_int_equal(kept.first[p][t], -1);
             assert_true(kept.lost[p][t] == 0);
@@ -159,6 +169,41 @@ static void test_shadow_is_the_same_for_any_width_and_threads(void **state) {
     free(alone);
 }
 
+static bool not_the_first(void *user, int text, int plan) {
+    (void)user;
+    return text > 0 && !(text == 1 && plan == 0);
+}
+
+static bool count(void *user, const struct shadow_result *r, struct err *e) {
+    (void)e;
+    assert_true(not_the_first(NULL, r->text, r->plan));
+    ++*(int *)user;
+    return true;
+}
+
+static void test_shadow_replays_what_is_wanted(void **state) {
+    (void)state;
+    struct plan plans[2] = {tiny_plan("h2o:budget=48"), tiny_plan("raas:budget=48")};
+    struct shadow_text texts[TEXTS];
+    int told = 0;
+    for (int t = 0; t < TEXTS; t++)
+        texts[t] = (struct shadow_text){ids[t], PROMPT, TOTAL};
+    struct shadow shadow = {.model = model,
+                            .session = tiny_session(model, false, 1, 2, TOTAL),
+                            .width = 2,
+                            .plans = plans,
+                            .n_plans = 2,
+                            .texts = texts,
+                            .n_texts = TEXTS,
+                            .wanted = not_the_first,
+                            .done = count,
+                            .user = &told};
+    struct err e = {0};
+    assert_true(shadow_run(&shadow, &e));
+    assert_int_equal(told, 3);
+    session_close(shadow.session);
+}
+
 /* One head by hand: full gives .5, .3, .2 to positions 0, 1, 2; a policy that has lost 1 loses .3.
  */
 static void test_shadow_reference_counts_lost_mass(void **state) {
@@ -199,6 +244,7 @@ int main(void) {
         cmocka_unit_test(test_shadow_loses_nothing_where_nothing_is_left_out),
         cmocka_unit_test(test_shadow_measures_the_divergence),
         cmocka_unit_test(test_shadow_is_the_same_for_any_width_and_threads),
+        cmocka_unit_test(test_shadow_replays_what_is_wanted),
         cmocka_unit_test(test_shadow_reference_counts_lost_mass),
         cmocka_unit_test(test_shadow_reference_lumps_what_is_unlikely),
     };

@@ -93,28 +93,109 @@ static void test_stats_bootstrap_matches_scipy(void **state) {
     assert_close(got.hi, 0.4722, 1. / 36 + 1e-4);
 }
 
+/* Differences and pairs of problems with up to five repeats; make_stats.py has the same. */
+static const struct paired clusters[12] = {{3, 2}, {3, 1},  {3, -1}, {3, 0}, {2, 0}, {3, 3},
+                                           {3, 2}, {3, -2}, {1, 1},  {3, 0}, {3, 1}, {5, 4}};
+
+static void test_stats_cluster_bootstrap_matches_scipy(void **state) {
+    (void)state;
+    struct interval got = stats_cluster_bootstrap(clusters, 12, 20000, 1);
+    assert_close(got.lo, 0.0, 0.012);
+    assert_close(got.hi, 0.5882, 0.012);
+}
+
+static void test_stats_cluster_bootstrap_of_single_pairs_is_the_paired_one(void **state) {
+    (void)state;
+    struct paired pairs[60];
+    for (int i = 0; i < 60; i++)
+        pairs[i] = (struct paired){.pairs = 1, .difference = (int32_t)sixty[i]};
+    struct interval a = stats_bootstrap(sixty, 60, 500, 7),
+                    b = stats_cluster_bootstrap(pairs, 60, 500, 7);
+    assert_close(a.lo, b.lo, 1e-15);
+    assert_close(a.hi, b.hi, 1e-15);
+}
+
 static void test_stats_sign_flip_matches_all_flips(void **state) {
     (void)state;
-    assert_close(stats_sign_flip(sixty, 60, 20000, 1), 0.076813, 0.008); /* 4 sigma */
-    assert_close(stats_sign_flip(twelve, 12, 20000, 1), 0.175781, 0.011);
+    assert_close(stats_sign_flip(clusters, 12), 0.12109375, 1e-15);
+    struct paired thirds[12];
+    for (int i = 0; i < 12; i++)
+        thirds[i] = (struct paired){3, (int32_t)lround(3 * twelve[i])};
+    assert_close(stats_sign_flip(thirds, 12), 0.175781, 5e-7);
+}
+
+/* One pair a problem: both are the binomial tail. Also where no draw would find the tail. */
+static void test_stats_sign_flip_of_single_pairs_is_mcnemar(void **state) {
+    (void)state;
+    static struct paired pairs[900];
+    const int cases[][2] = {{12, 4}, {0, 0}, {0, 30}, {500, 400}, {300, 0}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        int gained = cases[c][0], lost = cases[c][1];
+        for (int i = 0; i < 900; i++)
+            pairs[i] = (struct paired){1, i < gained ? 1 : i < gained + lost ? -1 : 0};
+        double p = stats_mcnemar(gained, lost);
+        assert_close(stats_sign_flip(pairs, 900), p, 1e-11 * p);
+    }
+}
+
+/* Where the whole distribution would take too long, its limit: McNemar's p within a hundredth. */
+static void test_stats_sign_flip_of_very_many_problems_is_quick(void **state) {
+    (void)state;
+    static struct paired pairs[60000];
+    for (int i = 0; i < 60000; i++)
+        pairs[i] = (struct paired){1, i < 30300 ? 1 : -1};
+    double p = stats_mcnemar(30300, 29700);
+    assert_close(stats_sign_flip(pairs, 60000) / p, 1, 0.01);
+}
+
+static void test_stats_noninferior_matches_scipy(void **state) {
+    (void)state;
+    const struct {
+        double gained, lost, n, margin, p;
+    } golden[] = {
+        {0, 0, 40, 0.03, 0.133014049},      {0, 0, 200, 0.03, 0.00643982133},
+        {3, 5, 200, 0.03, 0.103845182},     {10, 4, 500, 0.03, 1.51140069e-05},
+        {2, 12, 50, 0.1, 0.926183382},      {12, 2, 50, 0.1, 0.000110923341},
+        {1.5, 0.5, 60, 0.05, 0.0280095196}, {20, 35, 1319, 0.03, 0.00138950673},
+    };
+    for (size_t i = 0; i < sizeof golden / sizeof *golden; i++)
+        assert_close(
+            stats_noninferior(golden[i].gained, golden[i].lost, golden[i].n, golden[i].margin),
+            golden[i].p, 1e-6 * golden[i].p);
+}
+
+static void test_stats_noninferior_at_its_ends(void **state) {
+    (void)state;
+    assert_true(stats_noninferior(0, 0, 0, 0.03) == 1);
+    assert_true(stats_noninferior(0, 50, 50, 0.03) > 0.999);
+    assert_true(stats_noninferior(50, 0, 50, 0.03) < 1e-6);
+    /* few pairs without a difference show nothing */
+    assert_true(stats_noninferior(0, 0, 10, 0.03) > 0.2);
 }
 
 static void test_stats_draws_come_from_the_seed(void **state) {
     (void)state;
     struct interval a = stats_bootstrap(twelve, 12, 500, 7),
-                    b = stats_bootstrap(twelve, 12, 500, 7);
+                    b = stats_bootstrap(twelve, 12, 500, 7),
+                    c = stats_cluster_bootstrap(clusters, 12, 500, 7),
+                    d = stats_cluster_bootstrap(clusters, 12, 500, 7);
     assert_memory_equal(&a, &b, sizeof a);
-    assert_true(stats_sign_flip(twelve, 12, 500, 7) == stats_sign_flip(twelve, 12, 500, 7));
-    assert_true(stats_sign_flip(twelve, 12, 500, 7) != stats_sign_flip(twelve, 12, 500, 8));
+    assert_memory_equal(&c, &d, sizeof c);
 }
 
 static void test_stats_nothing_and_no_difference(void **state) {
     (void)state;
     const double zeros[70] = {0};
+    static struct paired equal[70];
+    for (int i = 0; i < 70; i++)
+        equal[i].pairs = 2;
     struct interval none = stats_bootstrap(NULL, 0, 100, 1),
-                    flat = stats_bootstrap(zeros, 70, 100, 1);
+                    flat = stats_bootstrap(zeros, 70, 100, 1),
+                    nobody = stats_cluster_bootstrap(NULL, 0, 100, 1),
+                    same = stats_cluster_bootstrap(equal, 70, 100, 1);
     assert_true(none.lo == 0 && none.hi == 0 && flat.lo == 0 && flat.hi == 0);
-    assert_true(stats_sign_flip(NULL, 0, 100, 1) == 1 && stats_sign_flip(zeros, 70, 100, 1) == 1);
+    assert_true(nobody.lo == 0 && nobody.hi == 0 && same.lo == 0 && same.hi == 0);
+    assert_true(stats_sign_flip(NULL, 0) == 1 && stats_sign_flip(equal, 70) == 1);
 }
 
 int main(void) {
@@ -123,7 +204,13 @@ int main(void) {
         cmocka_unit_test(test_stats_mcnemar_matches_statsmodels),
         cmocka_unit_test(test_stats_holm_matches_statsmodels),
         cmocka_unit_test(test_stats_bootstrap_matches_scipy),
+        cmocka_unit_test(test_stats_cluster_bootstrap_matches_scipy),
+        cmocka_unit_test(test_stats_cluster_bootstrap_of_single_pairs_is_the_paired_one),
         cmocka_unit_test(test_stats_sign_flip_matches_all_flips),
+        cmocka_unit_test(test_stats_sign_flip_of_single_pairs_is_mcnemar),
+        cmocka_unit_test(test_stats_sign_flip_of_very_many_problems_is_quick),
+        cmocka_unit_test(test_stats_noninferior_matches_scipy),
+        cmocka_unit_test(test_stats_noninferior_at_its_ends),
         cmocka_unit_test(test_stats_draws_come_from_the_seed),
         cmocka_unit_test(test_stats_nothing_and_no_difference),
     };
