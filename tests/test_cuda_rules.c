@@ -26,8 +26,12 @@ static void no_append(void *page, int s, int head_size, const float *k, const fl
 }
 static void read_zeros(const void *page, int s, int head_size, float *k, float *v) {
     (void)page, (void)s;
-    for (int d = 0; d < head_size; d++)
-        k[d] = v[d] = 0;
+    for (int d = 0; d < head_size; d++) {
+        if (k)
+            k[d] = 0;
+        if (v)
+            v[d] = 0;
+    }
 }
 static const struct cpu_kernels no_arithmetic = {.isa = "none",
                                                  .cache_size = 2,
