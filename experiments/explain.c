@@ -75,12 +75,16 @@ static struct request replay_of(struct explanation *x) {
 }
 
 /* The same step, from what stands before it, under full attention. */
-static struct request full_of(struct explanation *x, const struct plan *full) {
+static struct request full_of(struct explanation *x, const struct plan *full, int most) {
     const struct explain_answer *a = x->answer;
     size_t line = x->wrong.line;
     int before = line ? spelled_token(&x->spelled, (size_t)x->at[line - 1]) + 1 : a->n_prompt;
-    return (struct request){
-        .ids = a->ids, .n_ids = before, .plan = full, .max_new = EXPLAIN_STEP, .user = x};
+    int room = most - before > 1 ? most - before : 1;
+    return (struct request){.ids = a->ids,
+                            .n_ids = before,
+                            .plan = full,
+                            .max_new = room < EXPLAIN_STEP ? room : EXPLAIN_STEP,
+                            .user = x};
 }
 
 /* --- many at once ----------------------------------------------------------------------------- */
@@ -114,7 +118,8 @@ static bool fly(const struct flight *f, struct err *e) {
     for (int next = 0; ok && (next < f->n || session_active(f->session));) {
         for (; next < f->n; next++) {
             struct explanation *x = &f->items[next];
-            struct request request = f->full ? full_of(x, f->full) : replay_of(x);
+            struct request request =
+                f->full ? full_of(x, f->full, f->model->config.max_positions) : replay_of(x);
             if (x->query >= 0 && !session_add(f->session, &request, e))
                 break;
         }
@@ -135,7 +140,7 @@ static bool comes_out_right(const struct explanation *x, const struct model *mod
     struct id_list ids = {0};
     struct spelled s;
     struct err e = {0};
-    int before = full_of((struct explanation *)x, NULL).n_ids;
+    int before = full_of((struct explanation *)x, NULL, model->config.max_positions).n_ids;
     for (int i = 0; i < before; i++)
         id_list_add(&ids, a->ids[i]);
     for (size_t i = 0; i < x->full.count; i++)

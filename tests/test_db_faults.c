@@ -196,19 +196,22 @@ static void test_db_refuses_what_is_no_database_of_raas(void **state) {
 
 /* The header of an SQLite file holds user_version at byte 60 and application_id at 68, big-endian.
  */
-static void patch(const char *path, long offset, uint8_t value) {
+static uint8_t patch(const char *path, long offset, uint8_t value) {
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
     assert_int_equal(fseek(file, offset + 3, SEEK_SET), 0);
+    int was = fgetc(file);
+    assert_int_equal(fseek(file, offset + 3, SEEK_SET), 0);
     assert_int_equal(fputc(value, file), value);
     assert_int_equal(fclose(file), 0);
+    return (uint8_t)was;
 }
 
 static void test_db_refuses_newer_schemas_and_other_programs(void **state) {
     const char *path = folder_path(*state, "raas.db");
     struct rows rows = rows_open(path, "demo", "lemmas", "chain");
     db_close(rows.db);
-    patch(path, 60, 99);
+    uint8_t version = patch(path, 60, 99);
     refused(path, DB_READ, EXIT_CONTENT, "schema 99 is newer than this program");
     refused(path, DB_WRITE, EXIT_CONTENT, "schema 99 is newer than this program");
     patch(path, 60, 0);

@@ -169,8 +169,8 @@ static void hand_close(struct hand *h) {
  * `to` this much and the query the rest. */
 static void feed(struct hand *h, int layer, int kv_head, int32_t query, const int32_t *gone,
                  int32_t to, float given) {
-    int32_t positions[QUERY + 1];
-    float prob[2 * (QUERY + 1)];
+    int32_t positions[QUERY + 2];
+    float prob[2 * (QUERY + 2)];
     int n = 0;
     for (int32_t p = 0; p <= query; p++) {
         bool held = true;
