@@ -216,7 +216,7 @@ static void test_db_refuses_newer_schemas_and_other_programs(void **state) {
     refused(path, DB_WRITE, EXIT_CONTENT, "schema 99 is newer than this program");
     patch(path, 60, 0);
     refused(path, DB_WRITE, EXIT_CONTENT, "invalid schema number");
-    patch(path, 60, 5); /* as this program made it */
+    patch(path, 60, version); /* as this program made it */
     struct err e = {0};
     struct db *db = db_open(path, DB_READ, &e);
     assert_non_null(db);
