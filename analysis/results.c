@@ -165,10 +165,24 @@ static bool count_plan(struct db *db, struct results *out, struct err *e) {
 
 bool results_partial(const struct results *results) { return results->stored < results->planned; }
 
+/* A table without `full` compares nothing; a name that was asked for and isn't there is an error.
+ */
+static bool check_reference(const struct db *db, const struct results *results,
+                            const char *reference, struct err *e) {
+    bool found = !results->n || !strcmp(reference, "full");
+    for (int i = 0; !found && i < results->n; i++)
+        found = !strcmp(results->rows[i].policy, reference);
+    return found || err_set(e, EXIT_USAGE,
+                            "%s: reference '%s': expected a policy as the table spells it, without "
+                            "its budget",
+                            db_path(db), reference);
+}
+
 bool results_load(struct db *db, const char *run, const char *reference, struct results *out,
                   struct err *e) {
     *out = (struct results){0};
-    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e) || !count_plan(db, out, e))
+    if (!results_run(db, run, &out->run, e) || !load_rows(db, out, e) || !count_plan(db, out, e) ||
+        !check_reference(db, out, reference, e))
         return false;
     for (int i = 0; i < out->n; i++)
         if (!compare_cell(db, out->rows[i].cell, reference, out->rows[i].margin,

@@ -167,6 +167,12 @@ static void test_table_shows_the_cells_of_a_run(void **state) {
     assert_false(results_load(db, "other", "full", &results, &e));
     assert_int_equal(e.code, EXIT_USAGE);
     results_free(&results);
+    e = (struct err){0};
+    assert_false(
+        results_load(db, "demo", "raas:budget=256", &results, &e)); /* nothing to compare */
+    assert_int_equal(e.code, EXIT_USAGE);
+    assert_non_null(strstr(e.text, "reference 'raas:budget=256'"));
+    results_free(&results);
     db_close(db);
 }
 
