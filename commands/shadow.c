@@ -80,7 +80,8 @@ static bool read_texts(const struct shadow_param *p, struct db *db, struct shado
     else
         ok = shadow_texts_gold(texts, dataset, p->n, e);
     free(from.param);
-    return ok && (texts->n || err_set(e, EXIT_CONTENT, "no texts"));
+    const char *source = p->run ? db_path(db) : p->jsonl ? p->jsonl : p->dataset;
+    return ok && (texts->n || err_set(e, EXIT_CONTENT, "%s: no texts", source));
 }
 
 /* The dataset that all texts are of; NULL where there is none. */
