@@ -62,8 +62,7 @@ struct work { /* one invocation */
     int64_t run;
 };
 
-/* --- the run ------------------------------------------------------------------------------------
- */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 static bool read_texts(const struct shadow_param *p, struct db *db, struct shadow_texts *texts,
                        struct err *e) {

@@ -181,8 +181,7 @@ static void test_miner_file_takes_other_silences_later(void **state) {
     model_close(model);
 }
 
-/* --- the commands ------------------------------------------------------------------------------
- */
+/* --- the commands ----------------------------------------------------------------------------- */
 
 static char *analyze(const char *a, const char *b, const char *c, const char *d) {
     struct cli cli;
