@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/machine.h"
 #include "base/npy.h"
 #include "base/rng.h"
@@ -30,6 +31,15 @@ const char *common_db(const char *path) { return path ? path : COMMON_RESULTS "/
 bool common_db_exists(const char *path, struct err *e) {
     return access(common_db(path), F_OK) == 0 ||
            err_set(e, EXIT_USAGE, "%s: no such database; `raas run` makes one", common_db(path));
+}
+
+void common_run_end(struct db *db, int64_t run, const struct err *e) {
+    struct err late = {0};
+    enum db_status status = !e->code                 ? DB_FINISHED
+                            : e->code == EXIT_SIGNAL ? DB_STOPPED
+                                                     : DB_INCOMPLETE;
+    if (run && !db_run_finish(db, run, status, &late))
+        log_warn("the run stays 'running' in the database: %s", late.text);
 }
 
 struct model *common_model(const struct common *common, struct err *e) {

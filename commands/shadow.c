@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analysis/results.h"
 #include "analysis/shadow_table.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "commands/command.h"
 #include "commands/common.h"
 #include "experiments/shadow_store.h"
@@ -127,23 +127,13 @@ static bool begin(const struct shadow_param *p, struct work *w, int argc, char *
         .name = "shadow",
         .argc = argc,
         .argv = argv,
-        .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+        .threads = machine_threads(p->common.threads),
         .isa = p->common.isa ? p->common.isa : "auto", /* each cell has its own */
     };
     if (p->run && !common_db_exists(p->db, e))
         return false;
     w->db = db_open(common_db(p->db), DB_WRITE, e);
     return w->db && read_texts(p, w->db, &w->texts, e) && db_run_start(w->db, &run, &w->run, e);
-}
-
-static void end(struct work *w, const struct err *e) {
-    struct err late = {0};
-    enum db_status status = !e->code                 ? DB_FINISHED
-                            : e->code == EXIT_SIGNAL ? DB_STOPPED
-                                                     : DB_INCOMPLETE;
-    if (w->run && !db_run_finish(w->db, w->run, status, &late))
-        log_warn("the run stays 'running' in the database: %s", late.text);
-    db_close(w->db);
 }
 
 /* A policy that is named twice is one. */
@@ -183,7 +173,8 @@ static int shadow_command(int argc, char **argv, struct err *e) {
     stop_install();
     if (ok && begin(&param, &w, argc, given, e))
         replay(&param, &w, e);
-    end(&w, e);
+    common_run_end(w.db, w.run, e);
+    db_close(w.db);
     shadow_texts_free(&w.texts);
     model_close(w.model);
     free(w.plans);

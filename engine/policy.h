@@ -129,6 +129,10 @@ const struct policy *policy_find(const char *name); /* NULL if unknown */
  * 16 == 0. */
 bool policy_parse(const char *text, struct plan *plan, struct err *e);
 
+/* What policy_parse takes, from a plan's name and its budget (0: none):
+ * "raas:alpha=0.1,budget=256". snprintf's result. */
+int policy_spell(const char *name, int64_t budget, char *out, size_t size);
+
 /* Tokens (per layer and KV head) that a sequence with this prompt may keep under the plan: the
  * effective budget, with room for the `every` that go together. Evictors: fixed when the sequence
  * starts; a prompt is cut to what is left without that room. Others: total (prompt + max_new - 1).

@@ -8,6 +8,7 @@
 #include "analysis/table.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "experiments/answer.h"
 #include "experiments/detect.h"
 #include "experiments/preview.h"
@@ -149,8 +150,7 @@ static bool start(struct run *r, struct err *e) {
                          .experiment = r->experiment->json,
                          .argc = p->argc,
                          .argv = p->argv,
-                         .threads =
-                             p->n_threads ? p->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+                         .threads = machine_threads(p->n_threads),
                          .isa = r->work.isa};
     if (!db_begin(r->db, e) || !db_run_start(r->db, &row, &r->id, e) ||
         !workload_register(&r->work, r->db, r->cell_ids, e))
