@@ -298,7 +298,8 @@ static bool begin(struct work *w, int argc, char **argv, struct err *e) {
     if ((p->policy && !policy_parse(p->policy, &w->plan, e)) || !common_db_exists(p->db, e))
         return false;
     w->choice.policy = p->policy ? w->plan.name : NULL;
-    w->choice.budget = p->policy && strstr(p->policy, "budget=") ? w->plan.budget : 0;
+    w->choice.budget =
+        p->policy && !w->plan.match && strstr(p->policy, "budget=") ? w->plan.budget : 0;
     w->db = db_open(common_db(p->db), DB_WRITE, e);
     return w->db && results_run(w->db, p->run, &w->choice.run, e) &&
            db_run_start(w->db, &run, &w->run, e);

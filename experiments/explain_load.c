@@ -8,9 +8,12 @@
 #include "experiments/answer.h"
 #include "experiments/explain.h"
 
+/* The budget is that of the options, since a column has none for cells that match another policy.
+ */
 static const char answers_sql[] =
-    "SELECT r.id, r.key, d.name, s.name, s.position, s.prompt, c.policy, c.budget, "
-    "c.policy_options, c.prompt_variant, c.precision, c.isa, c.backend, c.seed, c.temperature, "
+    "SELECT r.id, r.key, d.name, s.name, s.position, s.prompt, c.policy, "
+    "c.policy_options ->> '$.options.budget', c.policy_options, c.prompt_variant, c.precision, "
+    "c.isa, c.backend, c.seed, c.temperature, "
     "r.repeat, r.ids, r.finish, r.prompt_tokens, r.extracted "
     "FROM v_result AS v JOIN result AS r ON r.key = v.key JOIN cell AS c ON c.id = r.cell_id "
     "JOIN sample AS s ON s.id = r.sample_id JOIN dataset AS d ON d.id = c.dataset_id "
