@@ -44,22 +44,22 @@ static const struct option options[] = {
 
 static const char usage[] = "raas explain [SAMPLE] [--run R] [--policy P] [--json]";
 static const char about[] =
-    "Says why stored answers to `lemmas` are wrong: the first step that differs from the gold "
-    "solution, and\nits cause. The answer's ids are fed again under its policy, so that what was "
+    "Says why stored answers to `lemmas` are wrong: the first step that differs from the gold\n"
+    "solution, and its cause. The answer's ids are fed again under its policy, so that what was\n"
     "held is known.\n"
-    "  source_evicted     a value that was needed was gone, and every restatement of it, from at "
-    "least half\n                     of the KV heads that serve validated heads (those that the "
-    "proof finds)\n"
+    "  source_evicted     a value that was needed was gone, and every restatement of it, from\n"
+    "                     at least half of the KV heads that serve validated heads (those that\n"
+    "                     the proof finds)\n"
     "  statement_evicted  what the prompt says was gone from them\n"
-    "  working_evicted    computing: what the step itself had written was gone, from half of all "
-    "KV "
-    "heads\n"
-    "  unread             all was there, and every validated head gave it less than its threshold\n"
+    "  working_evicted    computing: what the step itself had written was gone, from half of\n"
+    "                     all KV heads\n"
+    "  unread             all was there, and every validated head gave it less than its\n"
+    "                     threshold\n"
     "  arithmetic         it was there, and what was written is wrong\n"
     "  cut                no step is wrong: the answer was cut\n"
-    "With SAMPLE (lemmas-16-1-3) an account of its answers, without it counts per policy and "
-    "budget; `raas plot\ncauses` draws them. Results go to the database (views v_causes, "
-    "v_explain); what stands there is not\ncomputed again.";
+    "With SAMPLE (lemmas-16-1-3) an account of its answers, without it counts per policy and\n"
+    "budget; `raas plot causes` draws them. Results go to the database (views v_causes,\n"
+    "v_explain); what stands there is not computed again.";
 
 struct work { /* one invocation */
     const struct explain_param *param;

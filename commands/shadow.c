@@ -45,11 +45,11 @@ static const struct option options[] = {
 static const char usage[] =
     "raas shadow (--run R | --jsonl F | --dataset D) [--policy P]... [--n N] [--json]";
 static const char about[] =
-    "Feeds given ids under full attention and, the same ids, under policies: KL divergence of the "
-    "next-token\ndistribution from full's, agreement of the best id, the first step that "
-    "disagrees, and the share of\nfull's attention that goes to tokens which the policy doesn't "
-    "attend to. --run takes the answers of a\nrun under full, --jsonl ids from elsewhere, "
-    "--dataset gold solutions. Results go to the database (views\nv_shadow, v_shadow_text, "
+    "Feeds given ids under full attention and, the same ids, under policies: KL divergence of\n"
+    "the next-token distribution from full's, agreement of the best id, the first step that\n"
+    "disagrees, and the share of full's attention that goes to tokens which the policy doesn't\n"
+    "attend to. --run takes the answers of a run under full, --jsonl ids from elsewhere,\n"
+    "--dataset gold solutions. Results go to the database (views v_shadow, v_shadow_text,\n"
     "v_shadow_head, v_shadow_step); what stands there is not computed again. Where it has\n"
     "accuracies of the same model, dataset and policies, both rankings are printed side by side.";
 

@@ -44,9 +44,10 @@ enum signal {
     SIGNAL_BOUND,    /* pages: max over the group of sum_i max(q_i min_i, q_i max_i) (Quest) */
     SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
     SIGNAL_LIKENESS, /* tokens, of their keys: softmax over resident tokens of the mean cosine with
-                        the others; of those that are like a token (cosine above 1/2) the newest is
+                        the others; of those that are like a token (LIKENESS_LEAST) the newest is
                         not charged with it (redundancy of R-KV, arXiv 2505.24133) */
 };
+#define LIKENESS_LEAST 0.5f /* keys with a larger cosine are like each other */
 POLICY_FN inline bool signal_is_mass(int signal) {
     return signal == SIGNAL_MASS || signal == SIGNAL_MASS_MAX;
 }
