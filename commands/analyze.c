@@ -89,23 +89,6 @@ static bool begin_run(struct analysis *a, int argc, char **argv, struct err *e) 
 
 /* --- lives ------------------------------------------------------------------------------------ */
 
-/* The dataset with --seed, where it is one that has a seed of its own. */
-static void dataset_text(const struct analyze_param *p, char *out, size_t size) {
-    size_t name = strcspn(p->dataset, ":");
-    char plain[64];
-    snprintf(plain, sizeof plain, "%.*s", (int)(name < 60 ? name : 60), p->dataset);
-    const struct dataset *dataset = dataset_find(plain);
-    bool has = false;
-    for (const struct option *o = dataset ? dataset->options : NULL; o && o->name; o++)
-        has = has || !strcmp(o->name, "seed");
-    has = has && !strstr(p->dataset, "seed=");
-    if (has)
-        snprintf(out, size, "%s%cseed=%lld", p->dataset, p->dataset[name] ? ',' : ':',
-                 (long long)p->seed);
-    else
-        snprintf(out, size, "%s", p->dataset);
-}
-
 /* Tables of what was mined, or an object of the list that --json prints. */
 static void show(const struct miner *miner, const char *policy, const char *dataset,
                  struct json_out *json) {
@@ -152,7 +135,7 @@ static bool lives(struct analysis *a, struct err *e) {
     char dataset[300];
     if (!policies.count)
         policies.items[policies.count++] = "full";
-    dataset_text(p, dataset, sizeof dataset);
+    common_seeded(p->dataset, p->seed, dataset, sizeof dataset);
     if (!mine_open(&mine, a->model, dataset, p->template ? p->template : "auto", p->n,
                    p->solution == SOLUTION_GOLD ? 0 : (int)p->max_new, e))
         return false;

@@ -13,6 +13,7 @@
 #include "base/machine.h"
 #include "base/npy.h"
 #include "base/rng.h"
+#include "datasets/dataset.h"
 #include "engine/model_path.h"
 
 bool common_argv(const struct option *table, void *param, const char *usage, const char *about,
@@ -72,6 +73,19 @@ struct session *common_session(const struct common *common, const struct model *
 struct session *common_open(void *context, int width, int max_total, struct err *e) {
     const struct common_opener *o = context;
     return common_session(o->common, o->model, width, max_total, e);
+}
+
+void common_seeded(const char *text, int64_t seed, char *out, size_t size) {
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text);
+    const struct dataset *dataset = dataset_find(name);
+    bool seeded = false;
+    for (const struct option *o = dataset ? dataset->options : NULL; o && o->name; o++)
+        seeded = seeded || !strcmp(o->name, "seed");
+    if (seeded && !strstr(text, "seed="))
+        snprintf(out, size, "%s%cseed=%lld", text, strchr(text, ':') ? ',' : ':', (long long)seed);
+    else
+        snprintf(out, size, "%s", text);
 }
 
 uint64_t common_key(int64_t seed, int place) {

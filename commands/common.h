@@ -75,6 +75,9 @@ struct common_opener {
 };
 struct session *common_open(void *context, int width, int max_total, struct err *e);
 
+/* A dataset as it was named, with the seed of --seed where it is a generator and names none. */
+void common_seeded(const char *dataset, int64_t seed, char *out, size_t size);
+
 /* Key of a request's random numbers: seed and place among the requests. */
 uint64_t common_key(int64_t seed, int place);
 
