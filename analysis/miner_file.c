@@ -167,6 +167,26 @@ static bool read_lives(struct attn_reader *r, struct lives *l, struct err *e) {
            attn_lives_read(r, "points", ATTN_FLOAT64, portrait_size(), l->points, e);
 }
 
+static bool is_amount(double x) { return x >= 0 && isfinite(x); }
+
+/* Whether the lives of head `at` can be what a pass remembers. */
+static bool is_sound(const struct lives *l, size_t at, int32_t n_rows) {
+    int32_t n_keys = (int32_t)l->n_keys;
+    bool ok = true;
+    for (size_t j = at * l->n_keys; ok && j < (at + 1) * l->n_keys; j++) {
+        for (int k = 0; k < 3; k++) /* first, last, touched */
+            ok = ok && l->ints[k][j] >= -1 && l->ints[k][j] < n_keys;
+        for (int k = 3; k < INTS; k++) /* uses, gap */
+            ok = ok && l->ints[k][j] >= 0 && l->ints[k][j] <= n_rows;
+        ok = ok && is_amount((double)l->peak[j]) && is_amount(l->mass[j]);
+    }
+    for (int k = 0; k < SUMS; k++)
+        ok = ok && is_amount(l->sums[at * SUMS + (size_t)k]);
+    for (size_t k = 0, n = (size_t)portrait_size(); k < n; k++) /* NaN: nothing is said */
+        ok = ok && !isinf(l->points[at * n + k]);
+    return ok;
+}
+
 static bool take_lives(struct miner *m, struct attn_reader *r, struct err *e) {
     const struct attn_info *info = attn_info(r);
     if (!check_params(m, r, e))
@@ -179,6 +199,11 @@ static bool take_lives(struct miner *m, struct attn_reader *r, struct err *e) {
         for (int k = 0; k < info->heads.n; k++, at++) {
             struct miner_head *h =
                 &m->heads[info->layers.items[i] * m->n_heads + info->heads.items[k]];
+            ok = is_sound(&l, at, info->n_steps) ||
+                 err_set(e, EXIT_CONTENT, "%s: /lives of layer %d, head %d: no such lives can be",
+                         attn_path(r), info->layers.items[i], info->heads.items[k]);
+            if (!ok)
+                break;
             get_head(&l, at, &h->life);
             h->life.first_query = info->first_query;
             h->life.n_rows = info->n_steps;

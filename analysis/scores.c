@@ -97,6 +97,8 @@ void scores_row(struct scores *s, const struct attended *row, int32_t n_prompt) 
     for (int32_t i = 0; i < row->n; i++) {
         float a = row->prob[i];
         int32_t j = row->position[i];
+        if (!(a < 2)) /* NaN: who decodes refuses the sequence, once its logits are seen */
+            return;
         int age = doubling(row->query - j + 1), origin = j >= n_prompt;
         s->cumulative[(int)(j * scale)] += (double)a;
         s->age_mass[origin][age] += (double)a;

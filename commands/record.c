@@ -106,7 +106,8 @@ static int record(const struct record_flags *f, struct dataset_choice *dataset,
     stop_install();
     bool ok = record_samples(&params, &outcome, e);
     model_close(model);
-    return !ok ? e->code : outcome.stopped ? EXIT_SIGNAL : EXIT_OK;
+    bool all = outcome.stats.files == (uint64_t)outcome.samples;
+    return !ok ? e->code : outcome.stopped ? EXIT_SIGNAL : all ? EXIT_OK : EXIT_PARTIAL;
 }
 
 static int record_run(int argc, char **argv, struct err *e) {

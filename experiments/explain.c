@@ -102,7 +102,7 @@ static void take_event(const struct flight *f, const struct event *event) {
     struct explanation *x = event->user;
     size_t size = 0;
     bool special;
-    x->failed = x->failed || event->finish == FINISH_NUMERIC;
+    x->failed = x->failed || event->id < 0;
     if (!f->full || event->id < 0)
         return;
     id_list_add(&x->full, event->id);

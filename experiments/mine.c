@@ -81,8 +81,10 @@ static bool decode(struct mine *m, struct mined *x, int index, struct session *s
     while (ok && session_active(session)) {
         int n = session_step(session, events, e);
         ok = n >= 0;
-        for (int i = 0; i < n && !m->gold; i++)
-            if (events[i].id >= 0)
+        for (int i = 0; ok && i < n; i++)
+            if (events[i].id < 0)
+                ok = err_set(e, EXIT_CONTENT, "logits that are not finite");
+            else if (!m->gold)
                 id_list_add(&x->ids, events[i].id);
     }
     free(events);

@@ -140,7 +140,7 @@ static void take(struct record *r, const struct event *event) {
         return;
     if (item->file)
         recording_end(item->file, &item->recorded, item->fed.ids, (int32_t)item->fed.count,
-                      event->finish);
+                      event->id < 0 ? FINISH_NUMERIC : event->finish);
     item->file = NULL;
     item->done = true;
     r->n_done++;
@@ -212,6 +212,7 @@ bool record_samples(const struct record_params *p, struct record_outcome *outcom
     bool ok =
         p->model->tokenizer || err_set(e, EXIT_CONTENT, "%s: expected a tokenizer", p->model->path);
     ok = ok && chat_open(p->model, p->template, &r.chat, e) && read_items(&r, e);
+    outcome->samples = r.n;
     if (ok && p->choice) {
         r.recording = recording_open(p->choice, p->model, &r.chat, &writer, e);
         ok = r.recording;

@@ -25,6 +25,7 @@ struct record_params {
 
 struct record_outcome {
     struct attn_stats stats;
+    int samples;           /* that were asked for and are there */
     int64_t tokens;        /* decoded or forced */
     double decode_seconds; /* of steps alone */
     double wall_seconds;   /* from the first prompt to the last file's name */

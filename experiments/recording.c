@@ -336,7 +336,8 @@ void recording_end(struct recording_file *f, const struct recorded *s, const int
     const struct recording *r = f->recording;
     if (finish == FINISH_NUMERIC || (n < 1 && !r->prompt)) {
         log_warn("sample %s: %s, so its attention is not kept", s->problem->id,
-                 n < 1 ? "ended with its first token" : "ended in numbers that are not finite");
+                 finish == FINISH_NUMERIC ? "ended in numbers that are not finite"
+                                          : "ended with its first token");
         recording_abandon(f);
         return;
     }

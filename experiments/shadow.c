@@ -1,5 +1,6 @@
 #include "experiments/shadow.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -16,6 +17,7 @@ struct flight {
     double *lost;  /* [heads] sums over steps */
     uint8_t *seen; /* [heads][n] scratch: heads are told by several threads */
     int first_divergence;
+    bool broken; /* logits were not finite */
 };
 
 static int n_heads(const struct shadow *s) {
@@ -29,6 +31,11 @@ static void take_logits(void *user, int position, const float *logits) {
     struct flight *f = user;
     int step = position - f->reference->n_prompt, vocab = f->shadow->model->config.vocab;
     if (step < 0)
+        return;
+    for (int i = 0; i < vocab; i++)
+        if (!isfinite(logits[i]))
+            f->broken = true; /* forced sequences go on to their last id */
+    if (f->broken)
         return;
     if (f->plan < 0) {
         reference_keep(f->reference, step, logits, vocab);
@@ -77,7 +84,7 @@ static void flight_close(struct flight *f) {
 static bool flight_end(struct flight *f, const struct event *event, struct err *e) {
     const struct shadow *s = f->shadow;
     int heads = n_heads(s), steps = f->reference->n_steps;
-    if (event->finish == FINISH_NUMERIC)
+    if (f->broken || event->id < 0)
         return err_set(e, EXIT_CONTENT, "text %d under %s: logits that are not finite", f->text,
                        f->plan < 0 ? "full" : s->plans[f->plan].name);
     if (f->plan < 0)

@@ -159,3 +159,12 @@ int32_t *h5_get_list(hid_t where, const char *name, int64_t most, int32_t *n) {
     H5Dclose(set);
     return list;
 }
+
+const char *attn_library(void) {
+    static char text[32];
+    unsigned major, minor, release;
+    h5_begin();
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
+    return text;
+}

@@ -60,6 +60,17 @@ static bool read_ints(const struct attn_reader *r, const char *name, bool must, 
     return (*out && n == r->info.n_keys) || (!must && !there) || wrong(r, name, e);
 }
 
+/* Numbers of steps; -1: none. */
+static bool read_gold(const struct attn_reader *r, const char *name, int32_t **out, struct err *e) {
+    if (!read_ints(r, name, false, out, e))
+        return false;
+    for (int32_t k = 0; *out && k < r->info.n_keys; k++)
+        if ((*out)[k] < -1 || (*out)[k] >= MAX_POSITIONS)
+            return err_set(e, EXIT_CONTENT, "%s: %s: expected -1 to %d, got %d", r->path, name,
+                           MAX_POSITIONS - 1, (*out)[k]);
+    return true;
+}
+
 static bool read_texts(struct attn_reader *r, struct err *e) {
     struct attn_tokens *t = &r->info.tokens;
     hid_t set = H5Dopen2(r->file, "tokens/text", H5P_DEFAULT);
@@ -98,9 +109,9 @@ static bool read_tokens(struct attn_reader *r, struct err *e) {
     info->n_pages = (info->n_keys + ATTN_PAGE - 1) / ATTN_PAGE;
     t->n = info->n_keys;
     return read_ints(r, "tokens/id", true, &t->id, e) && read_texts(r, e) &&
-           read_ints(r, "tokens/gold_step", false, &t->gold_step, e) &&
-           read_ints(r, "tokens/gold_lemma", false, &t->gold_lemma, e) &&
-           read_ints(r, "tokens/gold_source", false, &t->gold_source, e);
+           read_gold(r, "tokens/gold_step", &t->gold_step, e) &&
+           read_gold(r, "tokens/gold_lemma", &t->gold_lemma, e) &&
+           read_gold(r, "tokens/gold_source", &t->gold_source, e);
 }
 
 static bool open_set(struct attn_reader *r, const char *name, int heads, int32_t keys, hid_t *set,
@@ -187,15 +198,6 @@ const char *attn_modes(const struct attn_info *i) {
         "full, pooled and lifecycle",
     };
     return names[i->full | i->pooled << 1 | i->lives << 2];
-}
-
-const char *attn_library(void) {
-    static char text[32];
-    unsigned major, minor, release;
-    h5_begin();
-    H5get_libversion(&major, &minor, &release);
-    snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
-    return text;
 }
 
 /* --- parts of maps ---------------------------------------------------------------------------- */
@@ -301,8 +303,8 @@ struct replay {
     float *prob, *wide;                     /* [group][n_keys], [n_keys] */
 };
 
-static void tell_row(struct replay *p, int32_t step, int32_t at, attention_watch *watch,
-                     void *user) {
+static bool tell_row(struct replay *p, int32_t step, int32_t at, attention_watch *watch, void *user,
+                     struct err *e) {
     const struct attn_info *i = &p->r->info;
     struct attention_row row = {.layer = i->layers.items[p->layer_at],
                                 .kv_head = i->kv_heads.items[p->kv_at],
@@ -322,10 +324,19 @@ static void tell_row(struct replay *p, int32_t step, int32_t at, attention_watch
     for (int g = 0; g < p->group; g++) {
         const uint16_t *half = p->half + ((size_t)g * ATTN_STEPS + (size_t)at) * (size_t)i->n_keys;
         half_widen(half, (size_t)row.query + 1, p->wide);
-        for (int32_t k = 0; k < row.n; k++)
-            p->prob[(size_t)g * (size_t)row.n + (size_t)k] = p->wide[p->attended[k]];
+        for (int32_t k = 0; k < row.n; k++) {
+            float prob = p->wide[p->attended[k]];
+            if (!(prob >= 0 && prob <= 1))
+                return err_set(e, EXIT_CONTENT,
+                               "%s: /attn of layer %d, KV head %d, query %d, key %d: expected a "
+                               "probability, got %g",
+                               p->r->path, row.layer, row.kv_head, row.query, p->attended[k],
+                               (double)prob);
+            p->prob[(size_t)g * (size_t)row.n + (size_t)k] = prob;
+        }
     }
     watch(user, &row);
+    return true;
 }
 
 static bool tell_head(struct replay *p, attention_watch *watch, void *user, struct err *e) {
@@ -339,7 +350,7 @@ static bool tell_head(struct replay *p, attention_watch *watch, void *user, stru
                            i->n_keys, p->half + (size_t)g * ATTN_STEPS * (size_t)i->n_keys, e);
         ok = ok && resident_rows(p->r, p->layer_at, p->kv_at, step, n, p->flags, e);
         for (int32_t at = 0; ok && at < n; at++)
-            tell_row(p, step, at, watch, user);
+            ok = tell_row(p, step, at, watch, user, e);
     }
     H5Tclose(type);
     return ok;
@@ -379,20 +390,4 @@ bool attn_replay(struct attn_reader *r, attention_watch *watch, void *user, stru
             if (!attn_replay_head(r, i->layers.items[l], i->kv_heads.items[h], watch, user, e))
                 return false;
     return true;
-}
-
-static void ignore(void *user, const struct attention_row *row) { (void)user, (void)row; }
-
-bool attn_verify(const char *path, struct err *e) {
-    struct attn_reader *r = attn_open(path, e);
-    bool ok = r && (!r->info.full || attn_replay(r, ignore, NULL, e));
-    size_t pages = r ? (size_t)r->info.n_steps * (size_t)r->info.n_pages : 0;
-    float *map = must_alloc(pages * sizeof *map);
-    for (int l = 0; ok && r->info.pooled && l < r->info.layers.n; l++)
-        for (int h = 0; ok && h < r->info.heads.n; h++)
-            for (enum attn_what what = ATTN_PAGE_MAX; ok && what <= ATTN_PAGE_SUM; what++)
-                ok = attn_map(r, what, r->info.layers.items[l], r->info.heads.items[h], map, e);
-    free(map);
-    attn_close(r);
-    return ok;
 }

@@ -1,5 +1,6 @@
 /* Files of attention that were cut, changed or never finished; disks that are full. */
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -75,6 +76,35 @@ static void test_attn_damage_refuses_any_damage(void **state) {
     free(whole);
     assert_null(attn_open(folder_path(&folder, "none.h5"), &e));
     assert_int_equal(e.code, EXIT_USAGE);
+}
+
+/* What no writer of ours stores unless a model is broken. */
+static void test_attn_damage_refuses_what_is_no_probability(void **state) {
+    (void)state;
+    static const float values[] = {NAN, -0.5f, 1.5f, INFINITY};
+    for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+        const int32_t position[] = {0, 1, 2};
+        const float prob[2 * 3] = {1, 0, 0, 0, 1, values[k]};
+        struct attn_params p = feed_params(folder_path(&folder, "odd.h5"), 2, 3);
+        int32_t zero = 0, two[] = {0, 1};
+        p.layers = (struct attn_numbers){1, &zero}, p.heads = (struct attn_numbers){2, two};
+        struct attn_writer *writer = feed_writer();
+        struct attn_file *file = feed_begin(writer, &p);
+        attn_watch(file, &(struct attention_row){.group = FEED_GROUP,
+                                                 .query = 2,
+                                                 .n = 3,
+                                                 .position = position,
+                                                 .prob = prob,
+                                                 .n_resident = 3,
+                                                 .resident = position});
+        feed_end(file, 2, 3);
+        feed_close(writer);
+        struct err e = {0};
+        assert_false(attn_verify(p.path, &e));
+        assert_int_equal(e.code, EXIT_CONTENT);
+        assert_non_null(strstr(e.text, "layer 0, KV head 0, query 2, key 2"));
+        unlink(p.path);
+    }
 }
 
 /* --- disks ------------------------------------------------------------------------------------ */
@@ -181,6 +211,7 @@ static void test_attn_damage_abandoned_leaves_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attn_damage_refuses_any_damage),
+        cmocka_unit_test(test_attn_damage_refuses_what_is_no_probability),
         cmocka_unit_test(test_attn_damage_full_disks_leave_nothing),
         cmocka_unit_test(test_attn_damage_killed_leaves_no_file),
         cmocka_unit_test(test_attn_damage_abandoned_leaves_nothing),

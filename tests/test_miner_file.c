@@ -24,6 +24,7 @@ static const struct lifecycle_params params = {
 static struct tee { /* one decode, to a file and to miners beside it */
     struct attn_file *file;
     struct miner whole, rounded;
+    void (*spoil)(struct key_life *key); /* a key of the lives that are stored; NULL */
     bool some;
 } tee; /* the session's user is the test's helper */
 
@@ -75,6 +76,8 @@ static void decode(const struct model *model, const char *policy, const char *pa
     session_close(session);
     char *life = miner_params_note(&params), *curves = miner_curves_note();
     const struct attn_note notes[] = {{"lives_params", life, 0}, {"lives_curves", curves, 0}};
+    if (tee.spoil)
+        tee.spoil(&tee.whole.heads[FEED_HEADS + 2].life.keys[PROMPT]);
     if (lives)
         miner_write(&tee.whole, tee.file, &to.layers, &to.heads);
     attn_end(tee.file,
@@ -181,6 +184,33 @@ static void test_miner_file_takes_other_silences_later(void **state) {
     model_close(model);
 }
 
+static void no_number(struct key_life *key) { key->mass = NAN; }
+static void negative(struct key_life *key) { key->uses = -1; }
+static void beyond(struct key_life *key) { key->last = TOTAL; }
+
+static void test_miner_file_refuses_lives_that_cannot_be(void **state) {
+    struct model *model = tiny_open((struct tiny)TINY_DEFAULT);
+    const char *path = folder_path(*state, "spoiled.h5");
+    void (*const ways[])(struct key_life *) = {no_number, negative, beyond};
+    tee.some = false;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct miner miner;
+        struct err e = {0};
+        tee.spoil = ways[i];
+        decode(model, "full", path, true);
+        tee.spoil = NULL;
+        struct attn_reader *r = feed_open(path);
+        miner_open(&miner, FEED_LAYERS, FEED_HEADS, TOTAL, &params);
+        assert_false(miner_read(&miner, r, -1, -1, &e));
+        assert_int_equal(e.code, EXIT_CONTENT);
+        assert_non_null(strstr(e.text, "/lives of layer 1, head 2"));
+        miner_close(&miner);
+        attn_close(r);
+        close_tee();
+    }
+    model_close(model);
+}
+
 /* --- the commands ----------------------------------------------------------------------------- */
 
 static char *analyze(const char *a, const char *b, const char *c, const char *d) {
@@ -281,6 +311,7 @@ int main(void) {
         IN_FOLDER(test_miner_file_of_mode_full_is_exact_for_rounded_rows),
         IN_FOLDER(test_miner_file_of_mode_lifecycle_is_exact),
         IN_FOLDER(test_miner_file_takes_other_silences_later),
+        IN_FOLDER(test_miner_file_refuses_lives_that_cannot_be),
         IN_FOLDER(test_miner_file_through_the_commands),
         IN_FOLDER(test_miner_file_takes_a_run),
     };

@@ -112,6 +112,22 @@ static void test_portrait_names_its_points(void **state) {
     close_to(portrait_point(portrait_find("lifetime.milestone") + 1).x, 0.5);
 }
 
+/* A broken model's row may be seen before its logits are: nothing is read or written elsewhere. */
+static void test_scores_bear_rows_without_numbers(void **state) {
+    (void)state;
+    static const float odd[] = {NAN, -NAN, INFINITY};
+    for (size_t k = 0; k < sizeof odd / sizeof *odd; k++) {
+        struct scores s;
+        scores_open(&s, 3);
+        scores_begin(&s);
+        const int32_t position[] = {0, 1, 2};
+        const float prob[] = {odd[k], odd[k], odd[k]};
+        scores_row(&s, &(struct attended){2, false, 3, 3, position, prob}, 1);
+        assert_int_equal(s.rows, 0);
+        scores_close(&s);
+    }
+}
+
 enum { LAYERS = 2, HEADS = 3, LONGEST = 400, N_PROMPT = 20 };
 
 /* Random rows, the sequence's length a function of its number. */
@@ -225,6 +241,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores_fewest_keys),
         cmocka_unit_test(test_scores_of_two_rows),
+        cmocka_unit_test(test_scores_bear_rows_without_numbers),
         cmocka_unit_test(test_portrait_names_its_points),
         cmocka_unit_test(test_miner_shares_sum_to_one),
         cmocka_unit_test(test_miner_pruned_rows_give_the_same_classes),

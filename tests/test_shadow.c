@@ -101,6 +101,32 @@ static void test_shadow_loses_nothing_where_nothing_is_left_out(void **state) {
         }
 }
 
+/* A model without finite logits must not pass for one that loses nothing. */
+static void test_shadow_refuses_logits_that_are_not_finite(void **state) {
+    (void)state;
+    struct tiny broken = TINY_DEFAULT;
+    broken.broken = true;
+    struct model *bad = tiny_open(broken);
+    struct plan plan = tiny_plan("raas:budget=64");
+    struct shadow_text text = {ids[0], PROMPT, TOTAL};
+    struct shadow shadow = {.model = bad,
+                            .session = tiny_session(bad, false, 1, 2, TOTAL),
+                            .width = 2,
+                            .plans = &plan,
+                            .n_plans = 1,
+                            .texts = &text,
+                            .n_texts = 1,
+                            .done = keep};
+    struct err e = {0};
+    memset(&kept, 0, sizeof kept);
+    assert_false(shadow_run(&shadow, &e));
+    assert_int_equal(e.code, EXIT_CONTENT);
+    assert_non_null(strstr(e.text, "not finite"));
+    assert_int_equal(kept.n, 0);
+    session_close(shadow.session);
+    model_close(bad);
+}
+
 /* The same by whole distributions from plain sessions. */
 static struct tape logits_of(const char *policy, int text) {
     struct plan plan = tiny_plan(policy);
@@ -242,6 +268,7 @@ static void test_shadow_reference_lumps_what_is_unlikely(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shadow_loses_nothing_where_nothing_is_left_out),
+        cmocka_unit_test(test_shadow_refuses_logits_that_are_not_finite),
         cmocka_unit_test(test_shadow_measures_the_divergence),
         cmocka_unit_test(test_shadow_is_the_same_for_any_width_and_threads),
         cmocka_unit_test(test_shadow_replays_what_is_wanted),
