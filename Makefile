@@ -212,7 +212,7 @@ LOOK_AT := --layer 5 --head 1 --theta 0.6
 pictures: deps ## draw every picture of attention, from fresh decodes of the embedded model
 	@$(SUBMAKE) raas
 	./raas analyze --dataset lemmas:steps=16 --n 20
-	@for f in $(patsubst plots/%.sql,%,$(wildcard plots/mined_*.sql)); do echo "./raas plot $$f"; ./raas plot $$f || exit; done
+	@for f in $(patsubst plots/%.gp,%,$(filter-out %_style.gp,$(wildcard plots/mined_*.gp))); do echo "./raas plot $$f"; ./raas plot $$f || exit; done
 	./raas record --dataset lemmas:steps=16 --mode full --solution gold --out results/attn/full
 	./raas plot attention $(LOOK)
 	./raas plot attention $(LOOK) $(LOOK_AT) --from 198 --to 268

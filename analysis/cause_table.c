@@ -54,8 +54,8 @@ static bool any(int64_t rows, struct db *db, struct err *e) {
 
 static void open_grid(struct grid *g) {
     static const char *const heads[] = {
-        "budget",       "kept",   "answers",    "wrong", "source gone",     "statement gone",
-        "working gone", "unread", "arithmetic", "cut",   "right under full"};
+        "budget",          "kept",   "answers",    "wrong", "source evicted",  "statement evicted",
+        "working evicted", "unread", "arithmetic", "cut",   "right under full"};
     grid_column(g, GRID_LEFT, "policy");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         grid_column(g, GRID_RIGHT, heads[i]);

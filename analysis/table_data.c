@@ -77,23 +77,6 @@ bool table_csv(struct db *db, const struct results *results, FILE *out, struct e
     return db_query_end(q);
 }
 
-static void json_value(const struct db_query *q, int column, struct json_out *json) {
-    json_name(json, db_column(q, column));
-    switch (db_type(q, column)) {
-    case DB_NULL:
-        json_put_null(json);
-        break;
-    case DB_INT:
-        json_put_int(json, db_int(q, column));
-        break;
-    case DB_REAL:
-        json_put_real(json, db_real(q, column));
-        break;
-    case DB_TEXT:
-        json_put_text(json, db_text(q, column));
-    }
-}
-
 static void json_comparison(const struct comparison *against, const char *reference,
                             struct json_out *json) {
     json_name(json, "comparison");
@@ -137,7 +120,7 @@ bool table_json(struct db *db, const struct results *results, const char *refere
         json_open(&json, '{');
         int64_t cell = 0;
         for (int c = 0; c < db_columns(q); c++) {
-            json_value(q, c, &json);
+            db_put_json(q, c, &json);
             if (!strcmp(db_column(q, c), "cell_id"))
                 cell = db_int(q, c);
         }

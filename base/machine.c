@@ -36,6 +36,8 @@ int machine_cores(void) {
     return n < 1 ? 1 : (int)n;
 }
 
+int machine_threads(int64_t asked) { return asked ? (int)asked : machine_cores(); }
+
 uint64_t machine_memory(void) {
     return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }

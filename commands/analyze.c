@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "commands/command.h"
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
@@ -80,40 +80,14 @@ static bool begin_run(struct analysis *a, int argc, char **argv, struct err *e) 
         .name = p->validate ? "validate" : "analyze",
         .argc = argc,
         .argv = argv,
-        .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+        .threads = machine_threads(p->common.threads),
         .isa = kernels->isa,
     };
-    a->db = db_open(p->db ? p->db : COMMON_RESULTS "/raas.db", DB_WRITE, e);
+    a->db = db_open(common_db(p->db), DB_WRITE, e);
     return a->db && db_run_start(a->db, &run, &a->run, e);
 }
 
-static void end_run(struct analysis *a, const struct err *e) {
-    struct err late = {0};
-    enum db_status status = !e->code                 ? DB_FINISHED
-                            : e->code == EXIT_SIGNAL ? DB_STOPPED
-                                                     : DB_INCOMPLETE;
-    if (a->run && !db_run_finish(a->db, a->run, status, &late))
-        log_warn("the run stays 'running' in the database: %s", late.text);
-}
-
 /* --- lives ------------------------------------------------------------------------------------ */
-
-/* The dataset with --seed, where it is one that has a seed of its own. */
-static void dataset_text(const struct analyze_param *p, char *out, size_t size) {
-    size_t name = strcspn(p->dataset, ":");
-    char plain[64];
-    snprintf(plain, sizeof plain, "%.*s", (int)(name < 60 ? name : 60), p->dataset);
-    const struct dataset *dataset = dataset_find(plain);
-    bool has = false;
-    for (const struct option *o = dataset ? dataset->options : NULL; o && o->name; o++)
-        has = has || !strcmp(o->name, "seed");
-    has = has && !strstr(p->dataset, "seed=");
-    if (has)
-        snprintf(out, size, "%s%cseed=%lld", p->dataset, p->dataset[name] ? ',' : ':',
-                 (long long)p->seed);
-    else
-        snprintf(out, size, "%s", p->dataset);
-}
 
 /* Tables of what was mined, or an object of the list that --json prints. */
 static void show(const struct miner *miner, const char *policy, const char *dataset,
@@ -139,11 +113,7 @@ static bool mine_policy(struct analysis *a, struct mine *mine, struct session *s
     char name[240];
     if (!policy_parse(policy, &plan, e))
         return false;
-    if (plan.budget)
-        snprintf(name, sizeof name, "%s%cbudget=%d", plan.name, strchr(plan.name, ':') ? ',' : ':',
-                 plan.budget);
-    else
-        snprintf(name, sizeof name, "%s", plan.name);
+    policy_spell(plan.name, plan.budget, name, sizeof name);
     miner_open(&miner, a->model->config.n_layers, a->model->config.n_heads, mine->longest,
                &p->life);
     struct mine_sink sink = mine_into(&miner);
@@ -165,7 +135,7 @@ static bool lives(struct analysis *a, struct err *e) {
     char dataset[300];
     if (!policies.count)
         policies.items[policies.count++] = "full";
-    dataset_text(p, dataset, sizeof dataset);
+    common_seeded(p->dataset, p->seed, dataset, sizeof dataset);
     if (!mine_open(&mine, a->model, dataset, p->template ? p->template : "auto", p->n,
                    p->solution == SOLUTION_GOLD ? 0 : (int)p->max_new, e))
         return false;
@@ -292,7 +262,7 @@ static int analyze_run(int argc, char **argv, struct err *e) {
         else
             (void)(param.dataset ? lives(&a, e) : recorded(&a, e));
         log_status_end();
-        end_run(&a, e);
+        common_run_end(a.db, a.run, e);
     }
     db_close(a.db);
     model_close(a.model);

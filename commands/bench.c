@@ -46,14 +46,6 @@ double bench_quantile(double *values, int n, double share) {
                          : values[below];
 }
 
-void bench_policy_name(const struct plan *plan, char *out, size_t size) {
-    if (plan->budget)
-        snprintf(out, size, "%s%cbudget=%d", plan->name, strchr(plan->name, ':') ? ',' : ':',
-                 plan->budget);
-    else
-        snprintf(out, size, "%s", plan->name);
-}
-
 static int bench_run(int argc, char **argv, struct err *e) {
     static const struct option none[] = {OPTION_END};
     static const struct {

@@ -19,9 +19,6 @@ struct bench_numbers {
  * proportion. */
 double bench_quantile(double *values, int n, double share);
 
-/* A plan's canonical spelling, budget included. */
-void bench_policy_name(const struct plan *plan, char *out, size_t size);
-
 /* "1,8,32", each from 1 to max. EXIT_USAGE names the flag. */
 bool bench_parse_numbers(const char *text, const char *flag, int max, struct bench_numbers *out,
                          struct err *e);

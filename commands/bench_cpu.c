@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/rng.h"
 #include "commands/bench.h"
 #include "commands/bench_bytes.h"
@@ -176,7 +176,7 @@ static bool run_batch(struct run *r, const struct plan *plan, int batch, struct 
     for (int i = 0, at = prompt; ok && i < r->contexts.count; at = contexts[i++] - half + span) {
         struct result *out = &r->results[r->n_results++];
         *out = (struct result){.batch = batch, .context = contexts[i]};
-        bench_policy_name(plan, out->policy, sizeof out->policy);
+        policy_spell(plan->name, plan->budget, out->policy, sizeof out->policy);
         out->weight_bytes = bench_weights(&r->model->config) * (double)r->kernels->cache_size;
         log_status(false, "bench: %s, batch %d, context %d", out->policy, batch, contexts[i]);
         ok =
@@ -289,7 +289,7 @@ static bool run_all(struct run *r, double opened, struct err *e) {
         cpu_kernels_find(b->common.precision == PRECISION_FP32 ? "fp32" : b->common.isa, e);
     if (!r->kernels || !check_contexts(r, e))
         return false;
-    r->threads = b->common.threads ? (int)b->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    r->threads = machine_threads(b->common.threads);
     if (!time_start(r, opened, e))
         return false;
     r->results = must_zalloc((size_t)(policies->count * r->batches.count * r->contexts.count),

@@ -229,7 +229,7 @@ static void measure_point(struct run *r, const char *shape, const char *policy, 
     x->step = (struct bench_step){shape, policy, batch, context, 0, r->windows};
     x->overhead = NAN;
     CHECK(policy_parse(policy, &plan, &e)); /* as before */
-    bench_policy_name(&plan, x->policy, sizeof x->policy);
+    policy_spell(plan.name, plan.budget, x->policy, sizeof x->policy);
     log_status(false, "bench: %s, %s, batch %d, context %d", shape, x->policy, batch, context);
     bool ok =
         bench_measure_step(&x->step, &x->reading, r->gpu->kernels ? &kernels : NULL, &x->error);

@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/machine.h"
 #include "base/npy.h"
 #include "base/rng.h"
+#include "datasets/dataset.h"
 #include "engine/model_path.h"
 
 bool common_argv(const struct option *table, void *param, const char *usage, const char *about,
@@ -30,6 +32,15 @@ const char *common_db(const char *path) { return path ? path : COMMON_RESULTS "/
 bool common_db_exists(const char *path, struct err *e) {
     return access(common_db(path), F_OK) == 0 ||
            err_set(e, EXIT_USAGE, "%s: no such database; `raas run` makes one", common_db(path));
+}
+
+void common_run_end(struct db *db, int64_t run, const struct err *e) {
+    struct err late = {0};
+    enum db_status status = !e->code                 ? DB_FINISHED
+                            : e->code == EXIT_SIGNAL ? DB_STOPPED
+                                                     : DB_INCOMPLETE;
+    if (run && !db_run_finish(db, run, status, &late))
+        log_warn("the run stays 'running' in the database: %s", late.text);
 }
 
 struct model *common_model(const struct common *common, struct err *e) {
@@ -62,6 +73,19 @@ struct session *common_session(const struct common *common, const struct model *
 struct session *common_open(void *context, int width, int max_total, struct err *e) {
     const struct common_opener *o = context;
     return common_session(o->common, o->model, width, max_total, e);
+}
+
+void common_seeded(const char *text, int64_t seed, char *out, size_t size) {
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text);
+    const struct dataset *dataset = dataset_find(name);
+    bool seeded = false;
+    for (const struct option *o = dataset ? dataset->options : NULL; o && o->name; o++)
+        seeded = seeded || !strcmp(o->name, "seed");
+    if (seeded && !strstr(text, "seed="))
+        snprintf(out, size, "%s%cseed=%lld", text, strchr(text, ':') ? ',' : ':', (long long)seed);
+    else
+        snprintf(out, size, "%s", text);
 }
 
 uint64_t common_key(int64_t seed, int place) {

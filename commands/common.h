@@ -6,6 +6,7 @@
 #include "engine/model.h"
 #include "engine/policy.h"
 #include "engine/session.h"
+#include "store/db.h"
 
 struct common {
     const char *model; /* NULL: the embedded one */
@@ -57,6 +58,10 @@ bool common_db_exists(const char *path, struct err *e);
 /* The model of --model; close it with model_close. NULL on error. */
 struct model *common_model(const struct common *common, struct err *e);
 
+/* Ends a run (0: none was begun) with the status that `e` says. Where the database doesn't take it,
+ * that is a warning: what was stored before stays. */
+void common_run_end(struct db *db, int64_t run, const struct err *e);
+
 /* A session of at most `width` sequences of at most `max_total` tokens. Where memory is too small
  * for that (on the CPU: the page pool would take more than half of what is free), fewer sequences
  * fly at once: results don't depend on it. */
@@ -69,6 +74,9 @@ struct common_opener {
     const struct model *model;
 };
 struct session *common_open(void *context, int width, int max_total, struct err *e);
+
+/* A dataset as it was named, with the seed of --seed where it is a generator and names none. */
+void common_seeded(const char *dataset, int64_t seed, char *out, size_t size);
 
 /* Key of a request's random numbers: seed and place among the requests. */
 uint64_t common_key(int64_t seed, int place);

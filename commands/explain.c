@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analysis/cause_table.h"
 #include "analysis/results.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "commands/command.h"
 #include "commands/common.h"
 #include "engine/cpu_kernels.h"
@@ -44,29 +44,30 @@ static const struct option options[] = {
 
 static const char usage[] = "raas explain [SAMPLE] [--run R] [--policy P] [--json]";
 static const char about[] =
-    "Says why stored answers to `lemmas` are wrong: the first step that differs from the gold "
-    "solution, and\nits cause. The answer's ids are fed again under its policy, so that what was "
+    "Says why stored answers to `lemmas` are wrong: the first step that differs from the gold\n"
+    "solution, and its cause. The answer's ids are fed again under its policy, so that what was\n"
     "held is known.\n"
-    "  source_evicted     a value that was needed was gone, and every restatement of it, from at "
-    "least half\n                     of the KV heads that serve validated heads (those that the "
-    "proof finds)\n"
+    "  source_evicted     a value that was needed was gone, and every restatement of it, from\n"
+    "                     at least half of the KV heads that serve validated heads (those that\n"
+    "                     the proof finds)\n"
     "  statement_evicted  what the prompt says was gone from them\n"
-    "  working_evicted    computing: what the step itself had written was gone, from half of all "
-    "KV "
-    "heads\n"
-    "  unread             all was there, and every validated head gave it less than its threshold\n"
+    "  working_evicted    computing: what the step itself had written was gone, from half of\n"
+    "                     all KV heads\n"
+    "  unread             all was there, and every validated head gave it less than its\n"
+    "                     threshold\n"
     "  arithmetic         it was there, and what was written is wrong\n"
     "  cut                no step is wrong: the answer was cut\n"
-    "With SAMPLE (lemmas-16-1-3) an account of its answers, without it counts per policy and "
-    "budget; `raas plot\ncauses` draws them. Results go to the database (views v_causes, "
-    "v_explain); what stands there is not\ncomputed again.";
+    "With SAMPLE (lemmas-16-1-3) an account of its answers, without it counts per policy and\n"
+    "budget; `raas plot causes` draws them. Results go to the database (views v_causes,\n"
+    "v_explain); what stands there is not computed again.";
 
 struct work { /* one invocation */
     const struct explain_param *param;
-    const char *sample; /* NULL: any */
     struct model *model;
     struct db *db;
-    int64_t run, from_run; /* this one, and the one whose answers are meant (0: any) */
+    int64_t run;
+    struct explain_choice choice;
+    struct plan plan; /* of --policy */
     struct explain_heads heads;
     char *params;
 };
@@ -211,30 +212,13 @@ static bool explain_answers(struct work *w, struct explain_answers *all, struct 
 
 static void put_account(struct json_out *o, const struct db_query *q) {
     json_open(o, '{');
-    for (int c = 0; c < db_columns(q); c++) {
-        json_name(o, db_column(q, c));
-        switch (db_type(q, c)) {
-        case DB_NULL:
-            json_put_null(o);
-            break;
-        case DB_INT:
-            json_put_int(o, db_int(q, c));
-            break;
-        case DB_REAL:
-            json_put_real(o, db_real(q, c));
-            break;
-        default:
-            json_put_text(o, db_text(q, c));
-        }
-    }
+    for (int c = 0; c < db_columns(q); c++)
+        db_put_json(q, c, o);
     json_close(o, '}');
 }
 
 static bool print_accounts(struct work *w, struct err *e) {
-    struct plan plan = {0};
-    const char *policy = w->param->policy;
-    if (policy && !policy_parse(policy, &plan, e))
-        return false;
+    const struct explain_choice *choice = &w->choice;
     struct db_query *q = db_query(
         w->db,
         "SELECT account, model, dataset, sample, policy, budget, repeat, cause, step, part, "
@@ -246,10 +230,10 @@ static bool print_accounts(struct work *w, struct err *e) {
         e);
     if (!q)
         return false;
-    db_bind_text(q, 1, w->sample);
-    db_bind_int(q, 2, w->from_run);
-    db_bind_text(q, 3, policy ? plan.name : NULL);
-    db_bind_int(q, 4, policy && strstr(policy, "budget=") ? plan.budget : 0);
+    db_bind_text(q, 1, choice->sample);
+    db_bind_int(q, 2, choice->run);
+    db_bind_text(q, 3, choice->policy);
+    db_bind_int(q, 4, choice->budget);
     struct json_out o = {0};
     json_open(&o, '[');
     for (int i = 0; db_next(q, e); i++)
@@ -274,11 +258,11 @@ static bool check_sample(struct work *w, const struct explain_answers *all, stru
         w->db, "SELECT count(*), sum(correct) FROM v_result WHERE ?1 IS NULL OR sample = ?1", e);
     if (!q)
         return false;
-    db_bind_text(q, 1, w->sample);
+    db_bind_text(q, 1, w->choice.sample);
     int64_t n = db_next(q, e) ? db_int(q, 0) : 0;
     if (!db_query_end(q))
         return false;
-    const char *what = w->sample ? w->sample : "the database";
+    const char *what = w->choice.sample ? w->choice.sample : "the database";
     return n ? err_set(e, EXIT_CONTENT,
                        "%s: %s: none of its %lld answers is a wrong one of this model to `lemmas` "
                        "among those asked for",
@@ -287,16 +271,15 @@ static bool check_sample(struct work *w, const struct explain_answers *all, stru
 }
 
 static bool explain(struct work *w, struct err *e) {
-    struct explain_choice choice = {w->from_run, w->sample, w->param->policy};
     struct explain_answers all;
-    if (!explain_answers_load(&all, w->db, w->model, &choice, e))
+    if (!explain_answers_load(&all, w->db, w->model, &w->choice, e))
         return false;
-    bool ok =
-        (!w->sample || check_sample(w, &all, e)) && find_heads(w, e) && explain_answers(w, &all, e);
-    if (ok && w->sample)
+    bool ok = (!w->choice.sample || check_sample(w, &all, e)) && find_heads(w, e) &&
+              explain_answers(w, &all, e);
+    if (ok && w->choice.sample)
         ok = print_accounts(w, e);
     else if (ok)
-        ok = (w->param->json ? cause_json : cause_table)(w->db, w->from_run, stdout, e);
+        ok = (w->param->json ? cause_json : cause_table)(w->db, w->choice.run, stdout, e);
     if (ok && all.other)
         ok = err_set(e, EXIT_PARTIAL,
                      "%d answers left out: their policy is another version than this program's",
@@ -310,24 +293,16 @@ static bool begin(struct work *w, int argc, char **argv, struct err *e) {
     struct db_run run = {.name = "explain",
                          .argc = argc,
                          .argv = argv,
-                         .threads =
-                             p->threads ? (int)p->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+                         .threads = machine_threads(p->threads),
                          .isa = "the answers'"};
-    if (!common_db_exists(p->db, e))
+    if ((p->policy && !policy_parse(p->policy, &w->plan, e)) || !common_db_exists(p->db, e))
         return false;
+    w->choice.policy = p->policy ? w->plan.name : NULL;
+    w->choice.budget =
+        p->policy && !w->plan.match && strstr(p->policy, "budget=") ? w->plan.budget : 0;
     w->db = db_open(common_db(p->db), DB_WRITE, e);
-    return w->db && results_run(w->db, p->run, &w->from_run, e) &&
+    return w->db && results_run(w->db, p->run, &w->choice.run, e) &&
            db_run_start(w->db, &run, &w->run, e);
-}
-
-static void end(struct work *w, const struct err *e) {
-    struct err late = {0};
-    enum db_status status = !e->code                 ? DB_FINISHED
-                            : e->code == EXIT_SIGNAL ? DB_STOPPED
-                                                     : DB_INCOMPLETE;
-    if (w->run && !db_run_finish(w->db, w->run, status, &late))
-        log_warn("the run stays 'running' in the database: %s", late.text);
-    db_close(w->db);
 }
 
 static int explain_command(int argc, char **argv, struct err *e) {
@@ -340,7 +315,7 @@ static int explain_command(int argc, char **argv, struct err *e) {
     bool ok =
         option_argv(options, &param, usage, about, argc, argv, &n_args, e) &&
         (n_args <= 1 || err_set(e, EXIT_USAGE, "expected one sample at most; usage: %s", usage));
-    w.sample = ok && n_args ? argv[0] : NULL;
+    w.choice.sample = ok && n_args ? argv[0] : NULL;
     struct common common = {.model = param.model};
     ok =
         ok && (w.model = common_model(&common, e)) &&
@@ -348,7 +323,8 @@ static int explain_command(int argc, char **argv, struct err *e) {
     stop_install();
     if (ok && begin(&w, argc, given, e))
         explain(&w, e);
-    end(&w, e);
+    common_run_end(w.db, w.run, e);
+    db_close(w.db);
     model_close(w.model);
     free(w.params);
     free(given);

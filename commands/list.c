@@ -12,6 +12,7 @@
 #include "commands/common.h"
 #include "datasets/dataset.h"
 #include "engine/chat.h"
+#include "plots/plot.h"
 
 /* One thing to be named. For people: name, note and summary in columns, then options. */
 struct entry {
@@ -141,23 +142,23 @@ static bool list_experiments(struct entry_list *list, struct err *e) {
     return list_folder(list, "experiments", ".json", describe_experiment, e);
 }
 
-/* Scripts of figures that have a query are listed with it; styles are no figures. */
+/* Scripts of figures that have a query are listed with it. */
 static bool list_figures(struct entry_list *list, struct err *e) {
-    if (!list_folder(list, "plots", ".sql", describe_figure, e))
-        return false;
-    struct entry_list scripts = {0};
-    bool ok = list_folder(&scripts, "plots", ".gp", describe_figure, e);
-    size_t queries = list->count;
-    for (size_t i = 0; ok && i < scripts.count; i++) {
-        const struct entry *script = &scripts.items[i];
-        size_t n = strlen(script->name);
-        bool known = n >= 5 && !strcmp(script->name + n - 5, "style");
-        for (size_t k = 0; k < queries; k++)
-            known = known || !strcmp(list->items[k].name, script->name);
-        if (!known)
-            strcpy(list_add(list, script->name, script->summary)->path, script->path);
+    static const char *const endings[] = {".sql", ".gp"};
+    bool ok = true;
+    for (int ending = 0; ok && ending < 2; ending++) {
+        struct entry_list files = {0};
+        ok = list_folder(&files, "plots", endings[ending], describe_figure, e);
+        for (size_t i = 0; ok && i < files.count; i++) {
+            const struct entry *file = &files.items[i];
+            bool known = !plot_is_figure(file->name);
+            for (size_t k = 0; k < list->count; k++)
+                known = known || !strcmp(list->items[k].name, file->name);
+            if (!known)
+                strcpy(list_add(list, file->name, file->summary)->path, file->path);
+        }
+        free(files.items);
     }
-    free(scripts.items);
     if (list->count)
         qsort(list->items, list->count, sizeof *list->items, by_name);
     return ok;

@@ -39,9 +39,9 @@ static const struct option options[] = {
 // clang-format on
 
 static const char usage[] =
-    "raas plot FIGURE [--run R] [--model M] [--dataset D] [--out DIR] [--db F]; "
-    "raas plot attention FILE [--layer L --head H] [--from A --to B] [--out DIR]; "
-    "raas plot lifelines FILE [--layer L --head H] [--theta T] [--out DIR]";
+    "raas plot FIGURE [--run R] [--model M] [--dataset D] [--out DIR] [--db F]\n"
+    "       raas plot attention FILE [--layer L --head H] [--from A --to B] [--out DIR]\n"
+    "       raas plot lifelines FILE [--layer L --head H] [--theta T] [--out DIR]";
 static const char about[] =
     "Draws a figure with gnuplot and prints the paths of the SVG and the PNG. `raas list figures`\n"
     "names the figures. A figure shows one model, dataset and settings: those of the newest "

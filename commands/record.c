@@ -67,21 +67,10 @@ static void print_path(void *user, const char *path, uint64_t bytes) {
     fflush(stdout);
 }
 
-/* The dataset, with the seed of the command line where it is a generator that names none. */
 static bool parse_dataset(const struct record_flags *f, struct dataset_choice *out, struct err *e) {
     char text[300];
-    bool seeded = false;
-    if (!dataset_parse(f->dataset, out, e) || !f->seed)
-        return !e->code;
-    for (const struct option *o = out->dataset->options; o && o->name; o++)
-        seeded |= !strcmp(o->name, "seed");
-    if (!seeded || out->dataset->source || strstr(f->dataset, "seed="))
-        return true;
-    snprintf(text, sizeof text, "%s%cseed=%lld", f->dataset, strchr(f->dataset, ':') ? ',' : ':',
-             (long long)f->seed);
-    free(out->param);
-    out->param = NULL;
-    return dataset_parse(text, out, e);
+    common_seeded(f->dataset, f->seed, text, sizeof text);
+    return dataset_parse(f->seed ? text : f->dataset, out, e); /* 0: none was given */
 }
 
 static int record(const struct record_flags *f, struct dataset_choice *dataset,

@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analysis/results.h"
 #include "analysis/shadow_table.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "commands/command.h"
 #include "commands/common.h"
 #include "experiments/shadow_store.h"
@@ -45,11 +45,11 @@ static const struct option options[] = {
 static const char usage[] =
     "raas shadow (--run R | --jsonl F | --dataset D) [--policy P]... [--n N] [--json]";
 static const char about[] =
-    "Feeds given ids under full attention and, the same ids, under policies: KL divergence of the "
-    "next-token\ndistribution from full's, agreement of the best id, the first step that "
-    "disagrees, and the share of\nfull's attention that goes to tokens which the policy doesn't "
-    "attend to. --run takes the answers of a\nrun under full, --jsonl ids from elsewhere, "
-    "--dataset gold solutions. Results go to the database (views\nv_shadow, v_shadow_text, "
+    "Feeds given ids under full attention and, the same ids, under policies: KL divergence of\n"
+    "the next-token distribution from full's, agreement of the best id, the first step that\n"
+    "disagrees, and the share of full's attention that goes to tokens which the policy doesn't\n"
+    "attend to. --run takes the answers of a run under full, --jsonl ids from elsewhere,\n"
+    "--dataset gold solutions. Results go to the database (views v_shadow, v_shadow_text,\n"
     "v_shadow_head, v_shadow_step); what stands there is not computed again. Where it has\n"
     "accuracies of the same model, dataset and policies, both rankings are printed side by side.";
 
@@ -62,8 +62,7 @@ struct work { /* one invocation */
     int64_t run;
 };
 
-/* --- the run ------------------------------------------------------------------------------------
- */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 static bool read_texts(const struct shadow_param *p, struct db *db, struct shadow_texts *texts,
                        struct err *e) {
@@ -129,23 +128,13 @@ static bool begin(const struct shadow_param *p, struct work *w, int argc, char *
         .name = "shadow",
         .argc = argc,
         .argv = argv,
-        .threads = p->common.threads ? (int)p->common.threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+        .threads = machine_threads(p->common.threads),
         .isa = p->common.isa ? p->common.isa : "auto", /* each cell has its own */
     };
     if (p->run && !common_db_exists(p->db, e))
         return false;
     w->db = db_open(common_db(p->db), DB_WRITE, e);
     return w->db && read_texts(p, w->db, &w->texts, e) && db_run_start(w->db, &run, &w->run, e);
-}
-
-static void end(struct work *w, const struct err *e) {
-    struct err late = {0};
-    enum db_status status = !e->code                 ? DB_FINISHED
-                            : e->code == EXIT_SIGNAL ? DB_STOPPED
-                                                     : DB_INCOMPLETE;
-    if (w->run && !db_run_finish(w->db, w->run, status, &late))
-        log_warn("the run stays 'running' in the database: %s", late.text);
-    db_close(w->db);
 }
 
 /* A policy that is named twice is one. */
@@ -185,7 +174,8 @@ static int shadow_command(int argc, char **argv, struct err *e) {
     stop_install();
     if (ok && begin(&param, &w, argc, given, e))
         replay(&param, &w, e);
-    end(&w, e);
+    common_run_end(w.db, w.run, e);
+    db_close(w.db);
     shadow_texts_free(&w.texts);
     model_close(w.model);
     free(w.plans);

@@ -56,9 +56,8 @@ static const char about[] =
     "into DIR/raas.db. A task that is asked to stop stores what it has and queues again, and so\n"
     "does one whose node fails. Submitting again goes on with what is missing.\n"
     "Without Slurm the same shards run under GNU parallel:\n\n"
-    "  parallel --joblog log --resume-failed ./raas run EXP.json --shard {}/8 --db s{}.db ::: 0 1 "
-    "2 "
-    "3 4 5 6 7\n"
+    "  parallel --joblog log --resume-failed ./raas run EXP.json --shard {}/8 --db s{}.db ::: "
+    "{0..7}\n"
     "  ./raas merge --db results/raas.db s?.db";
 
 /* --- words for a shell --------------------------------------------------------------------- */

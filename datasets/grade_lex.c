@@ -120,8 +120,7 @@ static bool push_word(struct lexer *l, const struct word_token *word) {
     return word->kind == TOKEN_END || lex_push(l, word->kind, word->sign);
 }
 
-/* --- words ---------------------------------------------------------------------------------------
- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 static bool lex(struct lexer *l);
 

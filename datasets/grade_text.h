@@ -20,8 +20,7 @@ char text_choice(const char *s, size_t n, bool *marked);
 enum text_meaning { TEXT_WORDS, TEXT_EMPTY_SET, TEXT_ALL_REALS, TEXT_UNDEFINED };
 enum text_meaning text_meaning(const char *plain);
 
-/* --- units (grade_unit.c) ---------------------------------------------------------------------
- */
+/* --- units (grade_unit.c) --------------------------------------------------------------------- */
 
 /* A unit's own name, whatever its spelling ("cm" of "centimeters"); NULL: one that is not known. */
 const char *unit_name(const char *plain);

@@ -16,8 +16,7 @@ enum {
     TREE_NAME = 40,
 };
 
-/* --- tokens ------------------------------------------------------------------------------------
- */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 enum token_kind {
     TOKEN_END,
@@ -45,8 +44,7 @@ struct token {
     const char *string; /* 0-ended */
 };
 
-/* --- nodes -------------------------------------------------------------------------------------
- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 enum node_kind {
     NODE_NUMBER, /* string, repeat */
@@ -130,16 +128,14 @@ enum {
     READ_LIBRARY = 2, /* as math-verify reads: bases, units and the case of names are dropped */
 };
 
-/* --- lexer (grade_lex.c) -----------------------------------------------------------------------
- */
+/* --- lexer (grade_lex.c) ---------------------------------------------------------------------- */
 
 /* Fills the tokens; false where a cap is exceeded or a character has no meaning. */
 bool tree_lex(struct tree *t, const char *text, size_t size, int how);
 /* Copies into the tree's characters; NULL where they are full. */
 const char *tree_string(struct tree *t, const char *text, size_t size);
 
-/* --- parser (grade_parse.c) --------------------------------------------------------------------
- */
+/* --- parser (grade_parse.c) ------------------------------------------------------------------- */
 
 /* The tree of an answer; NULL where it is none that the grammar knows. */
 struct node *tree_parse(struct tree *t, const char *text, size_t size, int how);

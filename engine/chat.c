@@ -150,8 +150,7 @@ const char *chat_name(const struct chat *chat) {
     return chat->template ? chat->template->name : "none";
 }
 
-/* --- prompts -----------------------------------------------------------------------------------
- */
+/* --- prompts ---------------------------------------------------------------------------------- */
 
 /* White space as Python's str.strip, and so Jinja's trim, has it. */
 static bool is_blank(uint32_t c) {

@@ -2,8 +2,8 @@
  */
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/machine.h"
 #include "engine/cpu.h"
 
 static void fill_rope(struct cpu *b) {
@@ -108,8 +108,7 @@ void *cpu_open(const struct model *model, const struct session_params *params, s
         (int64_t)params->width * c->n_layers * c->n_kv_heads * pages_of(params->max_total);
     if (params->kv_bytes)
         pages = (int64_t)(params->kv_bytes / page);
-    int threads = params->n_threads ? params->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    b->threads = pool_open(threads);
+    b->threads = pool_open(machine_threads(params->n_threads));
     if (!pool_init(&b->pages, kernels, c->head_size, pages, e) ||
         !pool_init(&b->prompt, kernels, c->head_size,
                    (int64_t)c->n_kv_heads * pages_of(params->max_total), e) ||

@@ -37,8 +37,7 @@ static void widen_bf16(const uint8_t *data, size_t n, float *out) {
         out[i] = of_bits((uint32_t)half_at(data + 2 * i) << 16);
 }
 
-/* --- blocks of 32: a scale, perhaps a least value, then low nibbles of both halves --------------
- */
+/* --- blocks of 32: a scale, perhaps a least value, then low nibbles of both halves ------------ */
 
 static void widen_q4_0(const uint8_t *b, size_t n, float *out) {
     for (; n--; b += 18, out += 32) {

@@ -46,6 +46,13 @@ static void check_declaration(const struct plan *plan) {
     CHECK(plan->observe != SIGNAL_LIKENESS && plan->by != SIGNAL_LIKENESS);
 }
 
+int policy_spell(const char *name, int64_t budget, char *out, size_t size) {
+    if (!budget)
+        return snprintf(out, size, "%s", name);
+    return snprintf(out, size, "%s%cbudget=%lld", name, strchr(name, ':') ? ',' : ':',
+                    (long long)budget);
+}
+
 bool policy_parse(const char *text, struct plan *plan, struct err *e) {
     int length = (int)strcspn(text, ":");
     char name[32], copy[512], what[48];

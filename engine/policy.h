@@ -44,9 +44,10 @@ enum signal {
     SIGNAL_BOUND,    /* pages: max over the group of sum_i max(q_i min_i, q_i max_i) (Quest) */
     SIGNAL_SHARE,    /* pages: softmax of the bounds over resident pages, then max over the group */
     SIGNAL_LIKENESS, /* tokens, of their keys: softmax over resident tokens of the mean cosine with
-                        the others; of those that are like a token (cosine above 1/2) the newest is
+                        the others; of those that are like a token (LIKENESS_LEAST) the newest is
                         not charged with it (redundancy of R-KV, arXiv 2505.24133) */
 };
+#define LIKENESS_LEAST 0.5f /* keys with a larger cosine are like each other */
 POLICY_FN inline bool signal_is_mass(int signal) {
     return signal == SIGNAL_MASS || signal == SIGNAL_MASS_MAX;
 }
@@ -128,6 +129,10 @@ const struct policy *policy_find(const char *name); /* NULL if unknown */
  * Errors (EXIT_USAGE) name the policy, the key and what was expected; page policies need budget %
  * 16 == 0. */
 bool policy_parse(const char *text, struct plan *plan, struct err *e);
+
+/* What policy_parse takes, from a plan's name and its budget (0: none):
+ * "raas:alpha=0.1,budget=256". snprintf's result. */
+int policy_spell(const char *name, int64_t budget, char *out, size_t size);
 
 /* Tokens (per layer and KV head) that a sequence with this prompt may keep under the plan: the
  * effective budget, with room for the `every` that go together. Evictors: fixed when the sequence

@@ -5,9 +5,6 @@
 #include "engine/config.h"
 #include "engine/rules.h"
 
-/* Keys with a larger cosine are like each other (R-KV's threshold). */
-static const float LIKE = 0.5f;
-
 static float draw(const struct head_step *s, int32_t position) {
     uint64_t place = (uint64_t)s->layer << 32 | (uint64_t)s->kv_head;
     uint64_t key = rng_key(rng_key(s->key, (uint64_t)s->plan->seed), place);
@@ -125,7 +122,7 @@ static void compare_token(const struct head_step *s, struct rules_scratch *w, in
             if (!(head->live[j] >> t & 1) || (j == i && t == slot))
                 continue;
             sum += cosine[t];
-            if (cosine[t] > LIKE && position[t] > newest)
+            if (cosine[t] > LIKENESS_LEAST && position[t] > newest)
                 newest = position[t], spared = j * PAGE + t, relief = cosine[t];
         }
     }

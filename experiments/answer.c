@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "datasets/grade.h"
 
 int answer_loop(const int32_t *ids, int n) {
@@ -13,6 +14,10 @@ int answer_loop(const int32_t *ids, int n) {
         if (!memcmp(window, window + period, sizeof *ids * (size_t)(LOOP_WINDOW - period)))
             return period;
     return 0;
+}
+
+uint64_t answer_draws(int64_t seed, int64_t sample, int64_t repeat) {
+    return rng_key(rng_key(rng_key(0, (uint64_t)seed), (uint64_t)sample), (uint64_t)repeat);
 }
 
 static bool find_sample(const struct workload *w, const struct job *job, struct db *db,

@@ -9,6 +9,11 @@ enum { LOOP_WINDOW = 512, LOOP_LONGEST = 128 };
 /* Period of the loop that the last LOOP_WINDOW ids are (1..LOOP_LONGEST); 0 if they are none. */
 int answer_loop(const int32_t *ids, int n);
 
+/* Key of an answer's random numbers. The same for every policy: noise is shared by what is
+ * compared.
+ */
+uint64_t answer_draws(int64_t seed, int64_t sample, int64_t repeat);
+
 struct answer {
     const int32_t *ids; /* end token included */
     int n_ids;

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/machine.h"
-#include "base/rng.h"
 #include "experiments/flight_record.h"
 
 enum { WARM_UP_TOKENS = 32, CHECK_LOOPS_EVERY = 16 };
@@ -47,12 +46,6 @@ static const struct job *next_job(struct decoder *d) {
     return d->waiting = job;
 }
 
-/* The same draws for every policy: noise is shared by what is compared. */
-static uint64_t draw_key(const struct experiment_cell *cell, const struct job *job) {
-    return rng_key(rng_key(rng_key(0, (uint64_t)cell->seed), (uint64_t)job->sample),
-                   (uint64_t)job->repeat);
-}
-
 static struct request request_of(const struct decoder *d, const struct job *job) {
     const struct experiment_cell *cell = &d->work->experiment->cells[job->cell];
     const struct sample *sample = workload_sample(d->work, job);
@@ -62,7 +55,7 @@ static struct request request_of(const struct decoder *d, const struct job *job)
         .plan = &cell->plan,
         .max_new = (int)cell->max_new,
         .sampling = {(float)cell->temperature, (float)cell->top_p},
-        .key = draw_key(cell, job),
+        .key = answer_draws(cell->seed, job->sample, job->repeat),
     };
 }
 

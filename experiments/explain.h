@@ -41,7 +41,8 @@ struct explain_answer {                       /* a wrong answer; all pointers ar
 struct explain_choice { /* which answers; NULL, 0: any */
     int64_t run;
     const char *sample; /* name */
-    const char *policy; /* spelling, budget included where it is meant */
+    const char *policy; /* as in plan.name */
+    int64_t budget;
 };
 struct explain_answers {
     struct explain_answer *items; /* [n], ordered by precision and isa */

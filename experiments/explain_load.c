@@ -4,13 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "engine/chat.h"
+#include "experiments/answer.h"
 #include "experiments/explain.h"
 
+/* The budget is that of the options, since a column has none for cells that match another policy.
+ */
 static const char answers_sql[] =
-    "SELECT r.id, r.key, d.name, s.name, s.position, s.prompt, c.policy, c.budget, "
-    "c.policy_options, c.prompt_variant, c.precision, c.isa, c.backend, c.seed, c.temperature, "
+    "SELECT r.id, r.key, d.name, s.name, s.position, s.prompt, c.policy, "
+    "c.policy_options ->> '$.options.budget', c.policy_options, c.prompt_variant, c.precision, "
+    "c.isa, c.backend, c.seed, c.temperature, "
     "r.repeat, r.ids, r.finish, r.prompt_tokens, r.extracted "
     "FROM v_result AS v JOIN result AS r ON r.key = v.key JOIN cell AS c ON c.id = r.cell_id "
     "JOIN sample AS s ON s.id = r.sample_id JOIN dataset AS d ON d.id = c.dataset_id "
@@ -89,28 +92,17 @@ static bool read_ids(const struct db_query *q, const struct model *model, struct
     return ok;
 }
 
-/* plan.name and the budget, as they are written. */
-static char *spell(const char *policy, int64_t budget) {
-    char out[300];
-    snprintf(out, sizeof out, "%s", policy);
-    if (budget)
-        snprintf(out, sizeof out, "%s%cbudget=%" PRId64, policy, strchr(policy, ':') ? ',' : ':',
-                 budget);
-    return must_strdup(out);
-}
-
 static bool read_answer(const struct db_query *q, const struct model *model,
                         struct explain_answer *a, struct err *e) {
+    char policy[256];
     a->result = db_int(q, RESULT);
     snprintf(a->result_key, sizeof a->result_key, "%s", db_text(q, KEY));
     a->dataset = must_strdup(db_text(q, DATASET));
     a->sample = must_strdup(db_text(q, SAMPLE));
-    a->policy = spell(db_text(q, POLICY), db_int(q, BUDGET));
+    policy_spell(db_text(q, POLICY), db_int(q, BUDGET), policy, sizeof policy);
+    a->policy = must_strdup(policy);
     a->extracted = must_strdup(db_text(q, EXTRACTED));
-    /* As the run drew: by seed, the sample's number, and the repeat. */
-    a->draws =
-        rng_key(rng_key(rng_key(0, (uint64_t)db_int(q, SEED)), (uint64_t)db_int(q, POSITION)),
-                (uint64_t)db_int(q, REPEAT));
+    a->draws = answer_draws(db_int(q, SEED), db_int(q, POSITION), db_int(q, REPEAT));
     a->greedy = db_real(q, TEMPERATURE) <= 0;
     a->capped = !strcmp(db_text(q, FINISH), "cap");
     a->precision = strcmp(db_text(q, PRECISION), "fp32") ? PRECISION_BF16 : PRECISION_FP32;
@@ -123,9 +115,6 @@ static bool read_answer(const struct db_query *q, const struct model *model,
 bool explain_answers_load(struct explain_answers *out, struct db *db, const struct model *model,
                           const struct explain_choice *choice, struct err *e) {
     *out = (struct explain_answers){0};
-    struct plan plan = {0};
-    if (choice->policy && !policy_parse(choice->policy, &plan, e))
-        return false;
     struct db_query *q = db_query(db, answers_sql, e);
     if (!q)
         return false;
@@ -133,8 +122,8 @@ bool explain_answers_load(struct explain_answers *out, struct db *db, const stru
     db_bind_text(q, 2, model->tokenizer_hash);
     db_bind_int(q, 3, choice->run);
     db_bind_text(q, 4, choice->sample);
-    db_bind_text(q, 5, choice->policy ? plan.name : NULL);
-    db_bind_int(q, 6, choice->policy && strstr(choice->policy, "budget=") ? plan.budget : 0);
+    db_bind_text(q, 5, choice->policy);
+    db_bind_int(q, 6, choice->budget);
     bool ok = true;
     while (ok && db_next(q, e)) {
         out->items = must_realloc(out->items, (size_t)(out->n + 1) * sizeof *out->items);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "experiments/detect.h"
+#include "experiments/detectable.h"
 
 /* A batch full of the longest sequences of the hungriest cell. */
 static uint64_t largest_batch(const struct workload *w) {
@@ -36,7 +36,7 @@ static void print_text(const struct workload *w, const struct session_memory *m)
     printf("memory: weights %.1f MB, KV at most %.1f MB, workspace %.1f MB\n",
            (double)m->weight_bytes / 1e6, (double)largest_batch(w) / 1e6,
            (double)m->workspace_bytes / 1e6);
-    detect_print(w);
+    detectable_print(w);
 }
 
 static void put_steps(struct json_out *o, const char *name, const double steps[2]) {
@@ -53,7 +53,7 @@ static void put_steps(struct json_out *o, const char *name, const double steps[2
 static void put_detectable(const struct workload *w, struct json_out *o) {
     json_name(o, "detectable"), json_open(o, '[');
     for (int i = 0; i < w->experiment->n_datasets; i++) {
-        struct detect d = detect_dataset(w, i);
+        struct detectable d = detectable_in(w, i);
         if (!d.comparisons)
             continue;
         json_open(o, '{');

@@ -158,8 +158,7 @@ uint64_t recording_bytes(const struct recording *r, const struct recorded *s) {
     return attn_bytes(&params);
 }
 
-/* --- one sequence ------------------------------------------------------------------------------
- */
+/* --- one sequence ----------------------------------------------------------------------------- */
 
 static bool *taken_of(const struct attn_numbers *numbers, int of) {
     bool *taken = must_zalloc((size_t)of, sizeof *taken);

@@ -147,15 +147,8 @@ static const char list_sql[] =
 static void print_row(struct db_query *q, FILE *out) {
     struct json_out o = {0};
     json_open(&o, '{');
-    for (int c = 0; c < db_columns(q); c++) {
-        json_name(&o, db_column(q, c));
-        if (db_type(q, c) == DB_TEXT)
-            json_put_text(&o, db_text(q, c));
-        else if (db_type(q, c) == DB_NULL)
-            json_put_null(&o);
-        else
-            json_put_int(&o, db_int(q, c));
-    }
+    for (int c = 0; c < db_columns(q); c++)
+        db_put_json(q, c, &o);
     json_close(&o, '}');
     fprintf(out, "%s\n", o.text);
     free(o.text);

@@ -8,8 +8,9 @@
 #include "analysis/table.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "experiments/answer.h"
-#include "experiments/detect.h"
+#include "experiments/detectable.h"
 #include "experiments/preview.h"
 #include "experiments/progress.h"
 #include "experiments/stop.h"
@@ -149,8 +150,7 @@ static bool start(struct run *r, struct err *e) {
                          .experiment = r->experiment->json,
                          .argc = p->argc,
                          .argv = p->argv,
-                         .threads =
-                             p->n_threads ? p->n_threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
+                         .threads = machine_threads(p->n_threads),
                          .isa = r->work.isa};
     if (!db_begin(r->db, e) || !db_run_start(r->db, &row, &r->id, e) ||
         !workload_register(&r->work, r->db, r->cell_ids, e))
@@ -264,7 +264,7 @@ static int run_all(struct run *r, struct err *e) {
     log_info("%s: %d cells, %lld answers (%lld stored already), %s", r->experiment->name,
              r->experiment->n_cells, (long long)r->progress.total, (long long)r->progress.finished,
              r->work.isa);
-    detect_log(&r->work);
+    detectable_log(&r->work);
     bool ok = p->isolated ? decode_cells_alone(r, e) : decode(r, r->work.jobs, r->work.n_jobs, e);
     return ok ? finish(r, e) : abandon(r, e);
 }

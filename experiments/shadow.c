@@ -25,8 +25,7 @@ static int n_heads(const struct shadow *s) {
     return s->attention ? c->n_layers * c->n_kv_heads : 0;
 }
 
-/* --- what a flight is told ----------------------------------------------------------------------
- */
+/* --- what a flight is told -------------------------------------------------------------------- */
 
 static void take_logits(void *user, int position, const float *logits) {
     struct flight *f = user;
@@ -59,8 +58,7 @@ static void take_attention(void *user, const struct attention_row *row) {
             f->reference, head, row, f->seen + (size_t)head * (size_t)f->shadow->texts[f->text].n);
 }
 
-/* --- flights ------------------------------------------------------------------------------------
- */
+/* --- flights ---------------------------------------------------------------------------------- */
 
 static void flight_open(struct flight *f) {
     size_t steps = (size_t)f->reference->n_steps, heads = (size_t)n_heads(f->shadow);

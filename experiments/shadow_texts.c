@@ -52,8 +52,7 @@ static bool encode(const struct shadow_texts *t, const char *prompt, struct id_l
     return chat_encode(t->model, t->chat, prompt, strlen(prompt), out, e);
 }
 
-/* --- gold solutions -----------------------------------------------------------------------------
- */
+/* --- gold solutions --------------------------------------------------------------------------- */
 
 static bool add_gold(struct shadow_texts *t, const struct dataset_choice *from,
                      const struct problem *p, struct err *e) {
@@ -87,8 +86,7 @@ bool shadow_texts_gold(struct shadow_texts *t, const struct dataset_choice *from
     return true;
 }
 
-/* --- lines --------------------------------------------------------------------------------------
- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 /* The prompt of the line, from wherever it says; `sample` becomes the problem's name, if any. */
 static bool read_prompt(const struct shadow_texts *t, const struct json *line,
@@ -157,8 +155,7 @@ bool shadow_texts_lines(struct shadow_texts *t, const char *path, const struct d
     return e->code ? err_in(e, "%s", path) : true;
 }
 
-/* --- stored answers -----------------------------------------------------------------------------
- */
+/* --- stored answers --------------------------------------------------------------------------- */
 
 static bool add_stored(struct shadow_texts *t, struct db_query *q, struct err *e) {
     struct id_list prompt = {0}, ids = {0};

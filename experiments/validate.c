@@ -95,8 +95,7 @@ static void judge(const struct work *w, enum unit_scoring scoring, int setting, 
     verdict->interval = proof_bootstrap(&w->test.units, found, draws, 1);
 }
 
-/* --- baselines ----------------------------------------------------------------------------------
- */
+/* --- baselines -------------------------------------------------------------------------------- */
 
 static int positives_of(const struct proof_units *units) {
     int n = 0;

@@ -5,7 +5,7 @@ data = 'causes.tsv'
 # Causes from the ground up: what was evicted in warm colours, what was there in cold ones.
 causes = 'source statement working unread arithmetic cut'
 colours = '#D55E00 #F0A04B #F6D5A8 #0072B2 #8FBFDD #BBBBBB'
-titles = "'value evicted' 'statement evicted' 'own working evicted' 'there, unread' 'there, written wrong' 'cut'"
+titles = "'source evicted' 'statement evicted' 'working evicted' 'unread' 'arithmetic' 'cut'"
 total(k) = sum [i = 1:k] column(word(causes, i))
 
 # One pass over the rows: where each policy's bars begin and end, which causes there are, the title.
@@ -40,11 +40,11 @@ do for [format in 'svg png'] {
     set xrange [0.3 : last + 0.7]
     set yrange [0 : 1]
     set ytics nomirror 0.2 format '%.1f'
-    set ylabel 'share of answers that are wrong, by cause'
+    set ylabel 'wrong answers, share of all, by cause'
     set xtics nomirror scale 0
     set lmargin at screen 74.0 / width; set rmargin at screen 1 - 14.0 / width
     set bmargin at screen 114.0 / height; set tmargin at screen 1 - 44.0 / height
-    set key at screen 0.5, screen 26.0 / height center center horizontal samplen 1.2 width 1.5 height 0 maxrows 1
+    set key at screen 0.5, screen 26.0 / height center center horizontal Left reverse samplen 1.2 width 1.5 height 0 maxrows 1
     do for [i = 1:words(policies)] {
         middle = (word(froms, i) + word(tos, i)) / 2.0
         set label i word(policies, i) at first middle, screen 66.0 / height center font ',13'

@@ -23,7 +23,7 @@ do for [t in 'svg png'] {
     set label 2 subtitle at screen 0.5, screen 1 - 40.0 / HT center font ',9' tc rgb '#444444'
     set lmargin at screen 0.13; set rmargin at screen 0.97
     set tmargin at screen 1 - 84.0 / HT; set bmargin at screen 62.0 / HT
-    set key at screen 0.55, screen 1 - 64.0 / HT center center horizontal Left reverse maxrows 1 samplen 1.5 width -2 font ',9'
+    set key at screen 0.55, screen 1 - 64.0 / HT center center horizontal Left reverse maxrows 1 samplen 1.5 width 1 font ',9'
     plot for [s = 0:1] 'lifelines.tsv' using (is(s, 3) ? column('from') : NaN):(y(s)):(column('to') - column('from')):(0) \
             with vectors nohead lw 2 lc rgb tint(s) title (s ? 'detected, below' : 'gold, above'), \
         for [s = 0:1] 'lifelines.tsv' using (is(s, 0) ? column('from') : NaN):(y(s)) with points pt 7 ps 0.55 lc rgb tint(s) notitle, \

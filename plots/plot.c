@@ -117,14 +117,36 @@ static bool copy_script(const char *name, const char *out, struct err *e) {
     return ok;
 }
 
-/* Figures that share a style beside style.gp are called as it is: attention_heads and
- * attention_style. */
+/* What figures share is called as they are: attention_heads and attention_style. False: nothing
+ * is. */
+static bool find_shared(const char *name, const char *what, const char *ending, char out[80]) {
+    char part[100], path[PATH_MAX];
+    snprintf(out, 80, "%.*s_%s", (int)strcspn(name, "_"), name, what);
+    snprintf(part, sizeof part, "plots/%s%s", out, ending);
+    return home_find(part, path, sizeof path);
+}
+
 static bool copy_styles(const char *name, const char *out, struct err *e) {
-    char own[80], part[100], path[PATH_MAX];
-    snprintf(own, sizeof own, "%.*s_style", (int)strcspn(name, "_"), name);
-    snprintf(part, sizeof part, "plots/%s.gp", own);
+    char own[80];
     return copy_script("style", out, e) &&
-           (!home_find(part, path, sizeof path) || copy_script(own, out, e));
+           (!find_shared(name, "style", ".gp", own) || copy_script(own, out, e));
+}
+
+char *plot_query(const char *name, struct err *e) {
+    char shared[80], *begin = NULL, *sql;
+    size_t size = 0, rest;
+    if (find_shared(name, "chosen", ".sql", shared) &&
+        !(begin = read_part(shared, ".sql", &size, e)))
+        return NULL;
+    sql = read_part(name, ".sql", &rest, e);
+    if (sql && begin) {
+        begin = must_realloc(begin, size + rest + 1);
+        memcpy(begin + size, sql, rest + 1);
+        free(sql);
+        return begin;
+    }
+    free(begin);
+    return sql;
 }
 
 static bool has_drawn(const char *out, const char *name, const char *ending, struct err *e) {
@@ -156,21 +178,21 @@ bool plot_draw(const char *name, const char *out, const char *tsv, size_t size, 
            has_drawn(out, name, ".png", e);
 }
 
-static bool is_name(const char *name) {
+bool plot_is_figure(const char *name) {
+    const char *last = strrchr(name, '_') ? strrchr(name, '_') + 1 : name;
     size_t n = strlen(name);
     return n > 0 && n < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == n &&
-           (n < 5 || strcmp(name + n - 5, "style") != 0);
+           strcmp(last, "style") != 0 && strcmp(last, "chosen") != 0;
 }
 
 bool plot_figure(struct db *db, const char *name, const struct plot_choice *choice, const char *out,
                  struct err *e) {
-    if (!is_name(name))
+    if (!plot_is_figure(name))
         return err_set(e, EXIT_USAGE, "no figure '%s'; `raas list figures` names them", name);
-    size_t size;
-    char *sql = read_part(name, ".sql", &size, e);
+    char *sql = plot_query(name, e), *tsv = NULL;
     if (!sql)
         return false;
-    char *tsv = NULL;
+    size_t size;
     bool ok = gather(db, sql, choice, &tsv, &size, e) && plot_draw(name, out, tsv, size, e);
     free(tsv);
     free(sql);

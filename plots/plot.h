@@ -1,8 +1,17 @@
-/* Figures: plots/NAME.sql asks the database, plots/NAME.gp draws what it answered. Both lie beside
- * the figure afterwards, with the data, so that it can be redrawn and changed by hand. */
+/* Figures: plots/NAME.sql asks the database, plots/NAME.gp draws what it answered. Script and data
+ * lie beside the figure afterwards, so that it can be redrawn and changed by hand. Figures whose
+ * names begin alike may share the beginning of their queries (PREFIX_chosen.sql) and a style beside
+ * style.gp (PREFIX_style.gp). */
 #pragma once
 
 #include "store/db.h"
+
+/* Whether NAME.sql or NAME.gp is a figure's, and not what figures share. */
+bool plot_is_figure(const char *name);
+
+/* A figure's whole query: PREFIX_chosen.sql, where there is one, then NAME.sql. malloc'd; NULL on
+ * error: EXIT_USAGE where there is no such query. */
+char *plot_query(const char *name, struct err *e);
 
 /* Which results; NULL: any. Bound to the query's ?1 (the run's number, 0 for any), ?2 and ?3. */
 struct plot_choice {

@@ -10,8 +10,7 @@
 #include "plots/report_private.h"
 #include "report_parts.h"
 
-/* --- queries -----------------------------------------------------------------------------------
- */
+/* --- queries ---------------------------------------------------------------------------------- */
 
 int report_query(struct report *r, const char *title, char *sql) {
     r->queries = must_realloc(r->queries, (size_t)(r->n_queries + 1) * sizeof *r->queries);
@@ -51,8 +50,7 @@ static void put_queries(struct report *r) {
     }
 }
 
-/* --- where it comes from ------------------------------------------------------------------------
- */
+/* --- where it comes from ---------------------------------------------------------------------- */
 
 static bool put_runs(struct report *r, struct err *e) {
     static const char *const names[] = {"name", "status",  "started",   "finished", "commit",
@@ -89,8 +87,7 @@ static bool put_runs(struct report *r, struct err *e) {
     return db_query_end(q);
 }
 
-/* --- the page -----------------------------------------------------------------------------------
- */
+/* --- the page --------------------------------------------------------------------------------- */
 
 static void put_partial(struct report *r) {
     char *sql;
@@ -143,8 +140,7 @@ static bool put_page(struct report *r, struct err *e) {
     return true;
 }
 
-/* --- files ---------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static bool write_file(const struct report *r, const char *name, const char *bytes, size_t size,
                        struct err *e) {

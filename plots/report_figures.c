@@ -11,7 +11,7 @@
 #include "plots/plot.h"
 #include "plots/report_private.h"
 
-enum { MAX_FIGURES = 64, MAX_SUBJECTS = 12, SVG_MAX = 16 << 20, SQL_MAX = 1 << 20 };
+enum { MAX_FIGURES = 64, MAX_SUBJECTS = 12, SVG_MAX = 16 << 20 };
 
 static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -24,10 +24,14 @@ static int figure_names(char *names[MAX_FIGURES]) {
     int n = 0;
     for (struct dirent *d; dir && n < MAX_FIGURES && (d = readdir(dir));) {
         size_t size = strlen(d->d_name);
-        if (size > 4 && size < 64 && !strcmp(d->d_name + size - 4, ".sql")) {
-            names[n] = must_strdup(d->d_name);
-            names[n++][size - 4] = '\0';
-        }
+        if (size <= 4 || strcmp(d->d_name + size - 4, ".sql") != 0)
+            continue;
+        names[n] = must_strdup(d->d_name);
+        names[n][size - 4] = '\0';
+        if (plot_is_figure(names[n]))
+            n++;
+        else
+            free(names[n]);
     }
     if (dir)
         closedir(dir);
@@ -35,17 +39,10 @@ static int figure_names(char *names[MAX_FIGURES]) {
     return n;
 }
 
-static char *read_sql(const char *name, struct err *e) {
-    char part[100], path[PATH_MAX];
-    size_t size;
-    snprintf(part, sizeof part, "plots/%s.sql", name);
-    return home_find(part, path, sizeof path) ? file_read(path, SQL_MAX, &size, e) : NULL;
-}
-
 /* A figure's own query, with what it was asked bound to its parameters. */
 static int figure_query(struct report *r, const char *name, const char *model, const char *dataset,
                         struct err *e) {
-    char *sql = read_sql(name, e), *full = NULL, *title;
+    char *sql = plot_query(name, e), *full = NULL, *title;
     size_t size;
     if (!sql)
         return -1;

@@ -6,8 +6,7 @@
 #include "plots/html.h"
 #include "plots/report_private.h"
 
-/* --- sections ----------------------------------------------------------------------------------
- */
+/* --- sections --------------------------------------------------------------------------------- */
 
 bool report_same_section(const struct result_row *a, const struct result_row *b) {
     return !strcmp(a->model, b->model) && !strcmp(a->dataset, b->dataset) &&
@@ -50,8 +49,7 @@ static int pairs_query(struct report *r, const struct result_row *row) {
     return query;
 }
 
-/* --- claims ------------------------------------------------------------------------------------
- */
+/* --- claims ----------------------------------------------------------------------------------- */
 
 static const char *verdict_class(const char *verdict) {
     return !strcmp(verdict, "better") ? "better" : !strncmp(verdict, "worse", 5) ? "worse" : "";
@@ -130,8 +128,7 @@ void report_claims(struct report *r) {
     }
 }
 
-/* --- tables ------------------------------------------------------------------------------------
- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 static void head(const struct report *r, const char *const *names) {
     fputs("<div class=\"scroll\"><table class=\"sort\"><thead><tr>", r->out);

@@ -65,6 +65,9 @@ do for [format in 'svg png'] {
     set logscale y
     set yrange [low / 1.5 : high * 1.5]
     set ytics nomirror format '%g'
+    if (high < 50 * low) { # within a decade or two powers of ten are too few
+        do for [power = -9 : 3] { do for [m in '2 5'] { v = m * 10.0 ** power; set ytics add (sprintf('%g', v) v) } }
+    }
     unset key
     set tmargin at screen top; set bmargin at screen bottom
 

@@ -108,8 +108,7 @@ static bool make_set(struct pack *p, int kind) {
     return ok && p->set[kind] >= 0 && name_axes(p, kind);
 }
 
-/* --- tokens and notes ---------------------------------------------------------------------------
- */
+/* --- tokens and notes ------------------------------------------------------------------------- */
 
 static bool put_of_keys(struct pack *p, hid_t group, const char *name, hid_t in_file,
                         hid_t in_memory, const void *data) {
@@ -178,8 +177,7 @@ static bool put_notes(struct pack *p) {
     return ok && h5_put_int(p->file, "complete", 1); /* the last */
 }
 
-/* --- from raw to whole --------------------------------------------------------------------------
- */
+/* --- from raw to whole ------------------------------------------------------------------------ */
 
 static bool make(struct pack *p, struct err *e) {
     hid_t plist = H5Pcreate(H5P_FILE_CREATE);

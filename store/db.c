@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "schema.h"
 #include "store/db_private.h"
 
@@ -287,6 +288,23 @@ double db_real(const struct db_query *q, int column) {
 const char *db_text(const struct db_query *q, int column) {
     const unsigned char *text = sqlite3_column_text(q->statement, column);
     return text ? (const char *)text : "";
+}
+
+void db_put_json(const struct db_query *q, int column, struct json_out *out) {
+    json_name(out, db_column(q, column));
+    switch (db_type(q, column)) {
+    case DB_NULL:
+        json_put_null(out);
+        break;
+    case DB_INT:
+        json_put_int(out, db_int(q, column));
+        break;
+    case DB_REAL:
+        json_put_real(out, db_real(q, column));
+        break;
+    case DB_TEXT:
+        json_put_text(out, db_text(q, column));
+    }
 }
 
 /* --- rows ----------------------------------------------------------------------- */

@@ -212,3 +212,6 @@ enum db_type db_type(const struct db_query *q, int column);
 int64_t db_int(const struct db_query *q, int column);      /* 0 for NULL */
 double db_real(const struct db_query *q, int column);      /* NaN for NULL */
 const char *db_text(const struct db_query *q, int column); /* "" for NULL; numbers are spelled */
+/* A member of the JSON object that is open, under the column's name. */
+struct json_out;
+void db_put_json(const struct db_query *q, int column, struct json_out *out);

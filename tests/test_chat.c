@@ -65,8 +65,7 @@ static void test_chat_finds_a_template_in_either_place(void **state) {
     assert_true(template_in(f));
 }
 
-/* --- against transformers ----------------------------------------------------------------------
- */
+/* --- against transformers --------------------------------------------------------------------- */
 
 struct golden {
     struct jsonl lines;
@@ -186,8 +185,7 @@ static void test_chat_every_known_text_was_rendered(void **state) {
                 fail_msg("%s: %s is in no golden row", f->name, f->sha256[i]);
 }
 
-/* --- which one a model gets --------------------------------------------------------------------
- */
+/* --- which one a model gets ------------------------------------------------------------------- */
 
 /* The template writes BOS itself; the post-processor of this tokenizer would too. */
 static void test_chat_bos_comes_once(void **state) {

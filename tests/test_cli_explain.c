@@ -110,6 +110,21 @@ static void test_explain_command_figure(void **state) {
     must_run(&cli);
 }
 
+/* Cells whose budget is another policy's have none in the database. */
+static void test_explain_command_takes_matched_budgets(void **state) {
+    (void)state;
+    struct cli cli;
+    cli_run(&cli, NULL, "run", "experiments/demo.json", "--db", path, "--set",
+            "policy=\"streaming\"", "--set", "budget=\"match\"", "--set", "dataset=lemmas:steps=6",
+            "--limit=4", "--quiet", NULL);
+    must_run(&cli);
+    cli_run(&cli, NULL, "explain", "--policy", "streaming:budget=match", "--db", path, NULL);
+    must_run(&cli);
+    expect("SELECT count(*) > 0 FROM v_explain WHERE policy = 'streaming:match=1'", "1");
+    expect("SELECT count(*) = (SELECT count(*) FROM v_result WHERE correct = 0) FROM v_explain",
+           "1");
+}
+
 static void test_explain_command_refuses(void **state) {
     (void)state;
     CLI_FAILS(2, "no such database", "explain", "--db", "nowhere.db");
@@ -127,6 +142,7 @@ int main(void) {
         cmocka_unit_test(test_explain_command_tells_of_a_sample),
         cmocka_unit_test(test_explain_command_figure),
         cmocka_unit_test(test_explain_command_refuses),
+        cmocka_unit_test(test_explain_command_takes_matched_budgets),
     };
     return cmocka_run_group_tests(tests, make_run, NULL);
 }

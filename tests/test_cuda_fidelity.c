@@ -100,8 +100,7 @@ static int count_right(const struct text *texts, int n) {
     return right;
 }
 
-/* --- where two answers part --------------------------------------------------------------------
- */
+/* --- where two answers part ------------------------------------------------------------------- */
 
 /* Index of the first other id, or -1. */
 static int first_difference(const struct text *a, const struct text *b) {
@@ -165,8 +164,7 @@ static float widest_gap(const struct text *along, const int *first, int n) {
     return widest;
 }
 
-/* --- the tests ----------------------------------------------------------------------------------
- */
+/* --- the tests -------------------------------------------------------------------------------- */
 
 static void compare(const struct text *want, const struct text *got, int width) {
     int n = n_trials, same = 0, right = count_right(want, n), got_right = count_right(got, n);

@@ -37,8 +37,7 @@ static struct request request_of(const struct plan *plan, int max_new) {
         .ids = prompt, .n_ids = 8, .plan = plan, .max_new = max_new, .ignore_eos = true, .key = 11};
 }
 
-/* --- refusals ----------------------------------------------------------------------------------
- */
+/* --- refusals --------------------------------------------------------------------------------- */
 
 static void expect_refusal(const struct model *m, struct session_params how, int code,
                            const char *says) {
@@ -156,8 +155,7 @@ static void test_cuda_open_narrows_to_what_memory_holds(void **state) {
     model_close(many);
 }
 
-/* --- the pool ----------------------------------------------------------------------------------
- */
+/* --- the pool --------------------------------------------------------------------------------- */
 
 static void test_cuda_open_makes_sequences_wait_for_memory(void **state) {
     (void)state;

@@ -104,8 +104,7 @@ static void test_cuda_policies_do_not_depend_on_neighbours_when_wide(void **stat
            count_same_ids(narrow, first, n_spellings), n_spellings);
 }
 
-/* --- every place in the batch ------------------------------------------------------------------
- */
+/* --- every place in the batch ----------------------------------------------------------------- */
 
 enum { MOST_ROWS = 300, LONG = 2040, LONG_TOTAL = 2100 };
 
@@ -198,8 +197,7 @@ static void test_cuda_policies_do_not_depend_on_neighbours_when_long(void **stat
            count_same_ids(narrow, wide, N), N);
 }
 
-/* --- what the CPU keeps ------------------------------------------------------------------------
- */
+/* --- what the CPU keeps ----------------------------------------------------------------------- */
 
 struct drift { /* of one spelling, on its own forced ids */
     int tables, other_tables, positions, other_positions;

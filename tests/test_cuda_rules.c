@@ -39,8 +39,7 @@ static const struct cpu_kernels no_arithmetic = {.isa = "none",
                                                  .append = no_append,
                                                  .read = read_zeros};
 
-/* --- replay ------------------------------------------------------------------------------------
- */
+/* --- replay ----------------------------------------------------------------------------------- */
 
 struct trace {
     int32_t n_prompt;

@@ -79,8 +79,7 @@ static void answer_alone(const struct model *m, const struct request *requests, 
     session_close(session);
 }
 
-/* --- joining, leaving, ending ------------------------------------------------------------------
- */
+/* --- joining, leaving, ending ----------------------------------------------------------------- */
 
 static void test_cuda_session_answers_do_not_depend_on_who_joins_when(void **state) {
     (void)state;
@@ -166,8 +165,7 @@ static void test_cuda_session_ends_at_the_cap_and_at_the_end_token(void **state)
     *c = old;
 }
 
-/* --- dropping ----------------------------------------------------------------------------------
- */
+/* --- dropping --------------------------------------------------------------------------------- */
 
 struct party { /* requests in one session, driven by hand */
     struct session *session;
@@ -241,8 +239,7 @@ static void test_cuda_session_drops_a_sequence(void **state) {
     }
 }
 
-/* --- numbers that are none ----------------------------------------------------------------------
- */
+/* --- numbers that are none -------------------------------------------------------------------- */
 
 static void test_cuda_session_stops_a_sequence_with_numeric_logits(void **state) {
     (void)state;

@@ -211,8 +211,7 @@ static void test_miner_file_refuses_lives_that_cannot_be(void **state) {
     model_close(model);
 }
 
-/* --- the commands ------------------------------------------------------------------------------
- */
+/* --- the commands ----------------------------------------------------------------------------- */
 
 static char *analyze(const char *a, const char *b, const char *c, const char *d) {
     struct cli cli;

@@ -11,7 +11,7 @@
 
 #include "analysis/power.h"
 #include "engine/model.h"
-#include "experiments/detect.h"
+#include "experiments/detectable.h"
 #include "experiments/workload.h"
 #include "tests/folder.h"
 
@@ -135,19 +135,19 @@ static void test_workload_knows_what_a_whole_plan_asks(void **state) {
 static void test_workload_says_what_can_be_told_apart(void **state) {
     struct order o = open_order(*state);
     plan(&o, NULL);
-    struct detect few = detect_dataset(&o.work, 0);
+    struct detectable few = detectable_in(&o.work, 0);
     assert_int_equal(few.problems, SAMPLES);
     assert_int_equal(few.comparisons, CELLS - 1);
     assert_true(isnan(few.least[0]) && isnan(few.found[1][0]));
     workload_close(&o.work);
     o.experiment.n = 60;
     plan(&o, NULL);
-    struct detect many = detect_dataset(&o.work, 1);
+    struct detectable many = detectable_in(&o.work, 1);
     assert_true(many.least[0] == 6. / 60 && many.least[1] == 7. / 60);
     assert_true(many.found[1][0] == power_detectable(60, 0.3, 0.05, 0.8));
     assert_true(many.found[1][1] > many.found[1][0]); /* Holm asks more */
     o.experiment.n_cells = 1;                         /* full alone */
-    assert_int_equal(detect_dataset(&o.work, 0).comparisons, 0);
+    assert_int_equal(detectable_in(&o.work, 0).comparisons, 0);
     o.experiment.n_cells = CELLS * DATASETS;
     close_order(&o);
 }

@@ -87,7 +87,7 @@ static __device__ void see_page(const key_set &k, const float *inverse, int i, i
             const float cosine = dot[t][e] * (inverse[i * PAGE + own] * inverse[j * PAGE + other]);
             const int32_t position = position_in(k, j, other);
             s.sum += cosine;
-            if (cosine > 0.5f && position > s.newest)
+            if (cosine > LIKENESS_LEAST && position > s.newest)
                 s.newest = position, s.spared = j * PAGE + other, s.relief = cosine;
         }
 }

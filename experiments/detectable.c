@@ -1,4 +1,4 @@
-#include "experiments/detect.h"
+#include "experiments/detectable.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,11 +7,11 @@
 #include "analysis/power.h"
 #include "base/log.h"
 
-const double detect_shares[DETECT_SHARES] = {0.1, 0.3};
+const double detectable_shares[DETECTABLE_SHARES] = {0.1, 0.3};
 
-struct detect detect_dataset(const struct workload *w, int dataset) {
+struct detectable detectable_in(const struct workload *w, int dataset) {
     const struct experiment *x = w->experiment;
-    struct detect d = {.problems = w->sets[dataset].n};
+    struct detectable d = {.problems = w->sets[dataset].n};
     int references = 0;
     for (int c = 0; c < x->n_cells; c++)
         if (x->cells[c].dataset == dataset) {
@@ -22,10 +22,11 @@ struct detect detect_dataset(const struct workload *w, int dataset) {
     if (!references || !d.problems)
         d.comparisons = 0;
     for (int step = 0; d.comparisons && step < 2; step++) {
-        double level = DETECT_LEVEL / (step ? d.comparisons : 1);
+        double level = DETECTABLE_LEVEL / (step ? d.comparisons : 1);
         d.least[step] = power_least(d.problems, level);
-        for (int s = 0; s < DETECT_SHARES; s++)
-            d.found[s][step] = power_detectable(d.problems, detect_shares[s], level, DETECT_POWER);
+        for (int s = 0; s < DETECTABLE_SHARES; s++)
+            d.found[s][step] =
+                power_detectable(d.problems, detectable_shares[s], level, DETECTABLE_POWER);
     }
     return d;
 }
@@ -39,10 +40,10 @@ static const char *points(double difference, char out[16]) {
     return out;
 }
 
-void detect_print(const struct workload *w) {
+void detectable_print(const struct workload *w) {
     bool headed = false;
     for (int i = 0; i < w->experiment->n_datasets; i++) {
-        struct detect d = detect_dataset(w, i);
+        struct detectable d = detectable_in(w, i);
         if (!d.comparisons)
             continue;
         if (!headed)
@@ -61,11 +62,14 @@ void detect_print(const struct workload *w) {
     }
 }
 
-void detect_log(const struct workload *w) {
+void detectable_log(const struct workload *w) {
     for (int i = 0; i < w->experiment->n_datasets; i++) {
-        struct detect d = detect_dataset(w, i);
+        struct detectable d = detectable_in(w, i);
         char a[16], b[16], c[16], h[16];
-        if (d.comparisons)
+        if (d.comparisons && isnan(d.least[0]))
+            log_info("%s: %d problems can show no difference from full",
+                     w->experiment->datasets[i].name, d.problems);
+        else if (d.comparisons)
             log_info("%s: %d problems can show differences from full of %s points or more; found "
                      "with 80 %% power: %s where 10 %% of problems differ, %s where 30 %% do (%s "
                      "by Holm over %d)",
