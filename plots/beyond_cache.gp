@@ -7,12 +7,12 @@ policies = ''; budgets = ''; model = ''; dataset = ''; n_min = 1e18; n_max = 0
 note_policy(p) = (p eq 'full' || style_has(policies, p)) ? 0 : (policies = policies.' '.p, 0)
 note_text(m, d) = (model = m, dataset = d, 0)
 note_n(n) = (n_min = n < n_min ? n : n_min, n_max = n > n_max ? n : n_max, 0)
-problems = 0; ns = ''; low = 1e18; high = 0
+problems = 0; top_y = 0; ns = ''; low = 1e18; high = 0
 note_budget(p, b, n) = (p ne 'full' || style_has(budgets, sprintf('%.0f', b))) ? 0 \
     : (budgets = budgets.sprintf(' %.0f', b), ns = ns.sprintf(' %.0f', n), low = b < low ? b : low, high = b > high ? b : high, 0)
-note_problems(n) = (problems = n, 0)
+note_problems(n, h) = (problems = n, top_y = h > top_y ? h : top_y, 0)
 stats data using (note_policy(strcol('policy')) + note_budget(strcol('policy'), column('budget'), column('n')) \
-    + note_problems(column('problems')) + note_text(strcol('model'), strcol('dataset'))) nooutput
+    + note_problems(column('problems'), column('hi')) + note_text(strcol('model'), strcol('dataset'))) nooutput
 N = words(policies)
 policy(i) = word(policies, i)
 colour(i) = style_colour(policy(i), i)
@@ -45,14 +45,14 @@ do for [format in 'svg png'] {
     }
     set output 'beyond_cache.'.format
     load 'style.gp'
-    set title dataset.'    '.model.sprintf('    of %.0f problems those longer than the budget under full', problems) font ',13'
+    set title dataset.'    '.model.sprintf('    %.0f problems', problems) font ',13'
     unset key
     set lmargin at screen 0.1; set rmargin at screen 0.98
     set bmargin at screen bottom; set tmargin at screen 1 - 44.0 / height
-    set yrange [-0.03 : 1.05]
-    set ytics nomirror 0.2 format '%.1f'
-    set ylabel 'accuracy on these (95 % Wilson interval)'
-    set xlabel 'asked budget (tokens), and problems that count' offset 0, -0.6
+    set yrange [-0.03 * top_y : 1.05 * top_y]
+    set ytics nomirror top_y > 0.5 ? 0.2 : 0.1 format '%.1f'
+    set ylabel 'accuracy beyond the budget (95 % Wilson)'
+    set xlabel 'asked budget (tokens); n: problems that take more under full' offset 0, -0.6
     if (budget_log) { set logscale x 2; set xrange [low / 1.2 : high * 1.2] } else { set xrange [low - pad : high + pad] }
     set xtics nomirror ()
     do for [i = 1:words(budgets)] { set xtics add (word(budgets, i)."\nn = ".word(ns, i) word(budgets, i) + 0) }

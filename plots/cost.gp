@@ -7,12 +7,12 @@ policies = ''; budgets = ''; model = ''; dataset = ''; n_min = 1e18; n_max = 0
 note_policy(p) = (p eq 'full' || style_has(policies, p)) ? 0 : (policies = policies.' '.p, 0)
 note_text(m, d) = (model = m, dataset = d, 0)
 note_n(n) = (n_min = n < n_min ? n : n_min, n_max = n > n_max ? n : n_max, 0)
-low = 1e18; high = 0; cheap = 1e18; dear = 0; fx = NaN; fy = NaN; flo = NaN; fhi = NaN; fc = NaN; front_x = ''; front_y = ''
-note_range(x) = (low = x < low ? x : low, high = x > high ? x : high, 0)
+low = 1e18; high = 0; top_y = 0; cheap = 1e18; dear = 0; fx = NaN; fy = NaN; flo = NaN; fhi = NaN; fc = NaN; front_x = ''; front_y = ''
+note_range(x, h) = (top_y = h > top_y ? h : top_y, low = x < low ? x : low, high = x > high ? x : high, 0)
 note_cost(c) = c == c ? (cheap = c < cheap ? c : cheap, dear = c > dear ? c : dear, 0) : 0
 note_full(p, x, y, l, h, c) = p eq 'full' && c == c ? (fx = x, fy = y, flo = l, fhi = h, fc = c, 0) : 0
 stats data using (note_policy(strcol('policy')) + note_n(column('n')) + note_text(strcol('model'), strcol('dataset')) \
-    + note_range(column('mib')) + note_cost(column('cost_lo')) + note_cost(column('cost_hi')) \
+    + note_range(column('mib'), column('hi')) + note_cost(column('cost_lo')) + note_cost(column('cost_hi')) \
     + note_full(strcol('policy'), column('mib'), column('accuracy'), column('lo'), column('hi'), column('cost'))) nooutput
 N = words(policies)
 policy(i) = word(policies, i)
@@ -56,8 +56,8 @@ do for [format in 'svg png'] {
 
     set lmargin at screen 0.075; set rmargin at screen 0.49
     unset logscale y
-    set yrange [-0.03 : 1.05]
-    set ytics nomirror 0.2 format '%.1f'
+    set yrange [-0.03 * top_y : 1.05 * top_y]
+    set ytics nomirror top_y > 0.5 ? 0.2 : 0.1 format '%.1f'
     set ylabel 'accuracy (95 % Wilson interval)'
     plot data using (front('mib')):'accuracy' with steps lw 7 lc rgb '#d8d8d8', \
         for [i = 1:N] data using (mib(i)):'accuracy':'lo':'hi' with yerrorbars lw 1.2 pt 0 lc rgb pale(i), \
@@ -67,7 +67,10 @@ do for [format in 'svg png'] {
     set lmargin at screen 0.585; set rmargin at screen 0.99
     set logscale y 10
     set yrange [cheap / 1.3 : dear * 1.3]
-    set ytics nomirror auto format '%g'
+    set ytics nomirror format '%g' ()
+    do for [d = int(floor(log10(cheap))):int(ceil(log10(dear)))] for [m in dear > 40 * cheap ? '1' : '1 2 5'] {
+        set ytics add (sprintf('%g', m * 10.0 ** d) m * 10.0 ** d)
+    }
     set ylabel 'KV MiB held for each right answer (95 %)'
     do for [i = 1:N] {
         set label i policy(i) at screen legend_x(i), legend_y(i) left offset 1.2, -0.2 point pt marker(i) ps 0.9 lc rgb colour(i)

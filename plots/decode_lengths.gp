@@ -28,6 +28,7 @@ marker_of(p) = p eq 'full' ? 7 : style_marker(p, own(p))
 pale_of(p) = '#b0'.substr(colour_of(p), 2, 7)
 row(k) = column('chosen') == 1 && strcol('policy') eq word(shown, k) ? S + 1 - k : NaN
 has_full = fm == fm
+label_budget = at == at ? 'asked budget (tokens)' : 'matched budget (tokens, mean)'
 counts = n_min == n_max ? sprintf('n = %.0f', n_max) : sprintf('n = %.0f to %.0f', n_min, n_max)
 budget_log = budget_max > 4 * budget_min
 budget_pad = 0.12 * (budget_max - budget_min) + 0.05 * budget_max
@@ -62,7 +63,7 @@ do for [format in 'svg png'] {
     set xtics nomirror auto
 
     set lmargin at screen from; set rmargin at screen 0.45
-    set title at == at ? sprintf('at budget %.0f', at) : 'at no budget' font ',12' offset 0, -0.6
+    set title at == at ? sprintf('at budget %.0f', at) : 'at matched budgets' font ',12' offset 0, -0.6
     set xlabel "tokens decoded: 5, 25, 50, 75, 95 %;\nmarker: mean, 95 %"
     set xrange [0 : 1.04 * (cap < 1.6 * high ? cap : high)]
     if (cap < 1.6 * high) { set arrow 1 from first cap, graph 0 to first cap, graph 1 nohead lw 1.2 dashtype (6, 4) lc rgb '#888888' }
@@ -86,7 +87,7 @@ do for [format in 'svg png'] {
 
     set lmargin at screen 0.675; set rmargin at screen 0.99
     set title 'against the budget' font ',12' offset 0, -0.6
-    set xlabel 'asked budget (tokens)'
+    set xlabel label_budget
     set ylabel 'mean tokens decoded (95 %)' offset 0.5, 0
     set grid noxtics ytics lt 1 lw 0.8 lc rgb '#e4e4e4'
     set yrange [0 : *]

@@ -2,7 +2,7 @@
 --
 -- One model, dataset and settings: those of the newest result among what was asked for. `chosen`: the
 -- least budget of 128 or more (where none is, the largest), and full. lo and hi: mean -+ 1.96 standard
--- errors over problems; stuck: the share that looped or was cut at the cap, with Wilson's interval.
+-- errors over problems. A matched budget is the mean of the effective ones; stuck: the share that looped or was cut at the cap, with Wilson's interval.
 -- ?1 run (0: any), ?2 model, ?3 dataset (NULL: any).
 WITH newest AS (
     SELECT cell.* FROM result
@@ -21,14 +21,14 @@ WITH newest AS (
     WHERE (?1 = 0 OR cell.id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1))
       AND EXISTS (SELECT 1 FROM result WHERE result.cell_id = cell.id)
 ), answer AS (
-    SELECT v.cell_id, v.sample_id, v.new_tokens, v.outcome IN ('looped', 'truncated') OR v.finish = 'cap' OR v.loop_period IS NOT NULL AS stuck,
+    SELECT v.cell_id, v.sample_id, v.new_tokens, v.effective_budget, v.finish = 'cap' OR v.loop_period IS NOT NULL AS stuck,
            v.loop_period IS NOT NULL AS looped,
            row_number() OVER (PARTITION BY v.cell_id ORDER BY v.new_tokens) - 1 AS below, count(*) OVER (PARTITION BY v.cell_id) AS answers
-    FROM drawn JOIN v_answer AS v ON v.cell_id = drawn.id WHERE drawn.place = 1
+    FROM drawn JOIN v_result AS v ON v.cell_id = drawn.id WHERE drawn.place = 1
 ), problem AS (
-    SELECT cell_id, avg(new_tokens) AS tokens FROM answer GROUP BY cell_id, sample_id
+    SELECT cell_id, avg(new_tokens) AS tokens, avg(effective_budget) AS effective FROM answer GROUP BY cell_id, sample_id
 ), mean AS (
-    SELECT cell_id, count(*) AS n, avg(tokens) AS mean,
+    SELECT cell_id, count(*) AS n, avg(tokens) AS mean, round(avg(effective)) AS effective,
            sqrt(max(0.0, avg(tokens * tokens) - avg(tokens) * avg(tokens)) / nullif(count(*) - 1, 0)) AS error
     FROM problem GROUP BY cell_id
 ), spread AS ( -- the answer at each share of the order
@@ -51,8 +51,8 @@ WITH newest AS (
 ), choice AS (
     SELECT ifnull(min(budget) FILTER (WHERE budget >= 128), max(budget)) AS budget FROM score
 )
-SELECT replace(policy, ' ', '_') AS policy, score.budget, ifnull(score.budget IS choice.budget OR policy = 'full', 0) AS chosen,
-       choice.budget AS at, mean, max(0.0, mean - 1.959963984540054 * error) AS lo, mean + 1.959963984540054 * error AS hi, q05, q25, q50,
+SELECT replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, ifnull(score.budget, effective) AS budget,
+       ifnull(score.budget IS choice.budget OR policy = 'full', 0) AS chosen, choice.budget AS at, mean, max(0.0, mean - 1.959963984540054 * error) AS lo, mean + 1.959963984540054 * error AS hi, q05, q25, q50,
        q75, q95, stuck, max(0.0, middle - half) AS stuck_lo, min(1.0, middle + half) AS stuck_hi, looped, cap, n, model, dataset
 FROM score, choice
 ORDER BY policy <> 'full', policy, score.budget;

@@ -1,7 +1,7 @@
 -- how long prompts and answers are: cumulative distributions per dataset, under full attention
 --
 -- One model and settings: those of the newest answer under full among what was asked for. Points
--- come in pairs, below and above each step. lo and hi: the 95 % band of Dvoretzky, Kiefer, Wolfowitz.
+-- come in pairs, below and above each step; of many datasets the newest eight. lo and hi: the 95 % band of Dvoretzky, Kiefer, Wolfowitz.
 -- ?1 run (0: any), ?2 model, ?3 dataset (NULL: any).
 WITH wanted AS (
     SELECT cell.*, json_remove(cell.config, '$.dataset', '$.dataset_sha256', '$.max_new') AS setting
@@ -17,13 +17,15 @@ WITH wanted AS (
     SELECT wanted.id, row_number() OVER (PARTITION BY wanted.dataset_id ORDER BY
                (SELECT count(*) FROM result WHERE cell_id = wanted.id) DESC, wanted.id DESC) AS place
     FROM wanted JOIN newest ON wanted.setting = newest.setting
+), shown AS (
+    SELECT id FROM drawn WHERE place = 1 ORDER BY id DESC LIMIT 8
 ), length AS (
     SELECT v.model, v.dataset, v.sample, part.key AS part,
            CASE part.key WHEN 'prompt' THEN v.prompt_tokens ELSE v.new_tokens END AS tokens, v.finish = 'cap' AS capped
-    FROM drawn
-    JOIN v_result AS v ON v.cell_id = drawn.id
+    FROM shown
+    JOIN v_result AS v ON v.cell_id = shown.id
     JOIN (SELECT 'prompt' AS key UNION ALL SELECT 'decode') AS part
-    WHERE drawn.place = 1 AND v.repeat = 0
+    WHERE v.repeat = 0
 ), step AS (
     SELECT model, dataset, part, tokens, count(*) AS here, sum(count(*)) OVER up AS below, sum(count(*)) OVER whole AS n,
            sum(sum(tokens)) OVER whole / sum(count(*)) OVER whole AS mean, sum(sum(capped)) OVER whole AS capped

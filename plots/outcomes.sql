@@ -19,8 +19,9 @@ WITH newest AS (
     WHERE (?1 = 0 OR cell.id IN (SELECT cell_id FROM run_cell WHERE run_id = ?1))
       AND EXISTS (SELECT 1 FROM result WHERE result.cell_id = cell.id)
 )
-SELECT row_number() OVER rows + 0.7 * (dense_rank() OVER policies - 1) AS x, replace(v.policy, ' ', '_') AS policy,
-       ifnull(v.budget, '') AS budget, 1.0 * o.correct / o.n AS right, 1.0 * o.wrong / o.n AS wrong, 1.0 * o.looped / o.n AS looped,
+SELECT row_number() OVER rows + 0.7 * (dense_rank() OVER policies - 1) AS x, replace(replace(v.policy, ':match=1', ''), ' ', '_') AS policy,
+       ifnull(v.budget, iif(v.policy = 'full', '', 'match')) AS budget, 1.0 * o.correct / o.n AS right,
+       1.0 * o.wrong / o.n AS wrong, 1.0 * o.looped / o.n AS looped,
        1.0 * o.truncated / o.n AS truncated, 1.0 * o.unboxed / o.n AS unboxed, 1.0 * o.numeric / o.n AS numeric, v.lo, v.hi,
        v.samples AS n, v.model, v.dataset
 FROM drawn
