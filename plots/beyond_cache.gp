@@ -66,7 +66,7 @@ do for [format in 'svg png'] {
     }
     plot for [i = 1:N] data using (asked(i)):'accuracy':'lo':'hi' with yerrorbars lw 1.2 pt 0 lc rgb pale(i), \
         for [i = 1:N] data using (asked(i)):'accuracy' with linespoints lw 1.6 pt marker(i) ps 0.9 lc rgb colour(i), \
-        data using (full('budget')):'accuracy':'lo':'hi' with yerrorbars lw 1.2 pt 0 lc rgb '#909090', \
+        data using (full('budget')):'lo':(0):(column('hi') - column('lo')) with vectors nohead lw 1.2 lc rgb '#909090', \
         data using (full('budget')):'accuracy' with lines lw 1.6 dashtype (14, 8) lc rgb style_full
     unset label; unset arrow
     unset output

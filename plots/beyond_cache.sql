@@ -38,7 +38,7 @@ WITH newest AS (
            1.959963984540054 * sqrt(p * (1 - p) / n + 0.960364705173531 / n / n) / (1 + 3.841458820694124 / n) AS half
     FROM score
 )
-SELECT replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, budget, p AS accuracy, max(0.0, middle - half) AS lo, min(1.0, middle + half) AS hi, n,
-       (SELECT count(*) FROM dense) AS problems, model, dataset
+SELECT replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, budget, p AS accuracy,
+       max(0.0, middle - half) AS lo, min(1.0, middle + half) AS hi, n, (SELECT count(*) FROM dense) AS problems, model, dataset
 FROM wilson
 ORDER BY policy <> 'full', policy, budget;

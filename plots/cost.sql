@@ -23,14 +23,14 @@ WITH newest AS (
 ), point AS (
     SELECT v.* FROM drawn JOIN v_accuracy AS v ON v.cell_id = drawn.id WHERE drawn.place = 1
 )
-SELECT 'cell' AS part, replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, budget, kv_bytes_peak / 1048576.0 AS mib, kv_tokens_peak AS kept, accuracy,
-       lo, hi, kv_bytes_peak / 1048576.0 / nullif(accuracy, 0) AS cost, kv_bytes_peak / 1048576.0 / hi AS cost_lo,
+SELECT 'cell' AS part, replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, budget,
+       kv_bytes_peak / 1048576.0 AS mib, kv_tokens_peak AS kept, accuracy, lo, hi, kv_bytes_peak / 1048576.0 / nullif(accuracy, 0) AS cost, kv_bytes_peak / 1048576.0 / hi AS cost_lo,
        kv_bytes_peak / 1048576.0 / nullif(max(lo, accuracy / 20), 0) AS cost_hi, kv_tokens_peak / nullif(accuracy, 0) AS tokens_per_right,
        samples AS n, model, dataset
 FROM (SELECT * FROM point ORDER BY policy <> 'full', policy, budget, cell_id)
 UNION ALL
-SELECT 'front', replace(replace(policy, ':match=1', ''), ' ', '_'), budget, kv_bytes_peak / 1048576.0, kv_tokens_peak, accuracy, lo, hi, NULL, NULL, NULL, NULL,
-       samples, model, dataset
+SELECT 'front', replace(replace(policy, ':match=1', ''), ' ', '_'), budget, kv_bytes_peak / 1048576.0, kv_tokens_peak, accuracy,
+       lo, hi, NULL, NULL, NULL, NULL, samples, model, dataset
 FROM (SELECT * FROM point ORDER BY kv_bytes_peak, accuracy) AS kept
 WHERE accuracy > 0 AND NOT EXISTS (
     SELECT 1 FROM point AS other

@@ -2,7 +2,8 @@
 --
 -- One model, dataset and settings: those of the newest result among what was asked for. `chosen`: the
 -- least budget of 128 or more (where none is, the largest), and full. lo and hi: mean -+ 1.96 standard
--- errors over problems. A matched budget is the mean of the effective ones; stuck: the share that looped or was cut at the cap, with Wilson's interval.
+-- errors over problems. A matched budget is the mean of the effective ones; stuck: the
+-- share that looped or was cut at the cap, with Wilson's interval.
 -- ?1 run (0: any), ?2 model, ?3 dataset (NULL: any).
 WITH newest AS (
     SELECT cell.* FROM result
@@ -52,7 +53,8 @@ WITH newest AS (
     SELECT ifnull(min(budget) FILTER (WHERE budget >= 128), max(budget)) AS budget FROM score
 )
 SELECT replace(replace(policy, ':match=1', ''), ' ', '_') AS policy, ifnull(score.budget, effective) AS budget,
-       ifnull(score.budget IS choice.budget OR policy = 'full', 0) AS chosen, choice.budget AS at, mean, max(0.0, mean - 1.959963984540054 * error) AS lo, mean + 1.959963984540054 * error AS hi, q05, q25, q50,
-       q75, q95, stuck, max(0.0, middle - half) AS stuck_lo, min(1.0, middle + half) AS stuck_hi, looped, cap, n, model, dataset
+       ifnull(score.budget IS choice.budget OR policy = 'full', 0) AS chosen, choice.budget AS at, mean,
+       max(0.0, mean - 1.959963984540054 * error) AS lo, mean + 1.959963984540054 * error AS hi, q05, q25, q50, q75,
+       q95, stuck, max(0.0, middle - half) AS stuck_lo, min(1.0, middle + half) AS stuck_hi, looped, cap, n, model, dataset
 FROM score, choice
 ORDER BY policy <> 'full', policy, score.budget;

@@ -11,8 +11,9 @@ total(k) = sum [i = 1:k] column(word(outcomes, i))
 policies = ''; froms = ''; tos = ''; model = ''; dataset = ''; n_min = 1e18; n_max = 0; last = 0; longest = 1
 array most[6]
 do for [k = 1:6] { most[k] = 0 }
-note_bar(p, x) = p eq word(policies, words(policies)) ? (last = x, 0) \
-    : (tos = words(policies) ? tos.sprintf(' %.2f', last) : tos, policies = policies.' '.p, froms = froms.sprintf(' %.2f', x), last = x, 0)
+previous = ''
+note_bar(p, x) = p eq previous ? (last = x, 0) \
+    : (tos = words(froms) ? tos.sprintf(' %.2f', last) : tos, previous = p, policies = policies.' '.p, froms = froms.sprintf(' %.2f', x), last = x, 0)
 note_text(m, d) = (model = m, dataset = d, 0)
 note_n(n) = (n_min = n < n_min ? n : n_min, n_max = n > n_max ? n : n_max, 0)
 note_most(k, v) = (most[k] = v > most[k] ? v : most[k], 0)
@@ -22,7 +23,7 @@ tos = tos.sprintf(' %.2f', last)
 present = ''
 do for [k = 1:6] { if (most[k] > 0) { present = present.' '.k } }
 counts = n_min == n_max ? sprintf('n = %.0f', n_max) : sprintf('n = %.0f to %.0f', n_min, n_max)
-bars = words(policies)
+bars = words(froms)
 do for [i = 1:bars] { # a name must not be wider than its bars, or it stands aslant
     room = word(tos, i) - word(froms, i) + 1.7
     need = 7.6 * strlen(word(policies, i)) / room
@@ -33,7 +34,6 @@ aslant = longest > bar * 1.15
 width = 110 + bar * last < 640 ? 640 : 110 + bar * last
 height = aslant ? 560 : 470
 below = aslant ? 204.0 : 114.0
-from_x(i) = word(froms, i) + 0
 middle(i) = (word(froms, i) + word(tos, i)) / 2.0
 
 do for [format in 'svg png'] {
