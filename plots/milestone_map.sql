@@ -3,7 +3,8 @@
 -- One model, budget and settings: those of the newest answer of raas to lemmas among what was asked
 -- for, and the budget that most of its datasets have. `part`: raas, or the policy it is compared with.
 -- Differences are paired by problem, at equal effective budgets: p is McNemar's, exact, and `star` 1
--- where p < 0.05, 2 where also by Holm over all differences of the figure.
+-- where p < 0.05, 2 where also by Holm over all differences of the figure. Their
+-- intervals are Wald's with half a pair more in each cell of the table (Agresti and Min 2005).
 -- ?1 run (0: any), ?2 model, ?3 dataset (NULL: any).
 WITH RECURSIVE wanted AS (
     SELECT cell.id, cell.policy, cell.budget, cell.timing, cell.dataset_id, cell.model_id, cell.policy_version,
@@ -64,8 +65,8 @@ WITH RECURSIVE wanted AS (
     FROM score
     UNION ALL
     SELECT part, reuse, lifetime, phoenix, 1.0 * (won - lost) / n,
-           max(-1.0, 1.0 * (won - lost) / n - 1.959963984540054 * sqrt(won + lost - 1.0 * (won - lost) * (won - lost) / n) / n),
-           min(1.0, 1.0 * (won - lost) / n + 1.959963984540054 * sqrt(won + lost - 1.0 * (won - lost) * (won - lost) / n) / n),
+           max(-1.0, (won - lost - 1.959963984540054 * sqrt(won + lost + 1 - 1.0 * (won - lost) * (won - lost) / (n + 2))) / (n + 2)),
+           min(1.0, (won - lost + 1.959963984540054 * sqrt(won + lost + 1 - 1.0 * (won - lost) * (won - lost) / (n + 2))) / (n + 2)),
            p, (p < 0.05) + (holm < 0.05), n, budget, model,
            CASE part WHEN 'h2o' THEN 1 WHEN 'streaming' THEN 2 WHEN 'fifo' THEN 3 ELSE 4 END
     FROM held

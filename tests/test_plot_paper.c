@@ -174,8 +174,8 @@ static void test_plot_paper_milestone_map_marks_what_is_significant(void **state
     rows_commit(&rows);
     assert_true(draw(&rows, "milestone_map", out));
     holds(out, "milestone_map", ".tsv", "raas\t1\t1\tlru\t1\t1\t1\t0\t1\t");
-    holds(out, "milestone_map", ".tsv",
-          "h2o\t2\t1\tlru\t2\t1\t4\t0\t1\t1\t1\t0.0078125\t2\t8\t384");
+    holds(out, "milestone_map", ".tsv", "h2o\t2\t1\tlru\t2\t1\t4\t0\t1\t0.4");
+    holds(out, "milestone_map", ".tsv", "\t0.0078125\t2\t8\t384");
     holds(out, "milestone_map", ".tsv", "\t0.125\t0\t8\t384");
     holds(out, "milestone_map", ".svg", "raas − fifo");
     db_close(rows.db);
