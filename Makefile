@@ -70,7 +70,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% t
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo pictures test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
+.PHONY: all demo repro pictures test test-gpu test-slurm tokenizer-check bench bundle lint fuzz help clean deps tests gpu-tests FORCE
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
@@ -205,6 +205,10 @@ demo: deps ## install what is missing, build, run the small sweep, print the tab
 	@$(SUBMAKE) raas
 	./raas run experiments/demo.json
 	./raas plot accuracy_vs_budget
+
+repro: deps ## every experiment of the paper, its figures and the report: SCALE=smoke|full MODEL= BACKEND=cpu|cuda
+	@$(SUBMAKE) raas
+	@experiments/repro
 
 # a head that reads lemmas, under the threshold that the proof chose (results/reference/miner_proof.txt)
 LOOK := results/attn/full/lemmas-16-1-0.h5

@@ -8,10 +8,11 @@
 #include "commands/command.h"
 #include "commands/common.h"
 
-#define USAGE "raas bench cpu|gpu|record|mine [options]"
-#define ABOUT                                                                     \
-    "decode speed beside what the machine could do at best in the same minute;\n" \
-    "record: what recording attention costs; mine: rows of attention a second.\n" \
+#define USAGE "raas bench cpu|gpu|growth|breakdown|record|mine [options]"
+#define ABOUT                                                                              \
+    "decode speed beside what the machine could do at best in the same minute;\n"          \
+    "growth: time and memory against decoded tokens; breakdown: prefill against decode;\n" \
+    "record: what recording attention costs; mine: rows of attention a second.\n"          \
     "`raas bench cpu --help` and so on name what each takes"
 
 static int ascending(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
@@ -51,8 +52,9 @@ static int bench_run(int argc, char **argv, struct err *e) {
     static const struct {
         const char *word;
         int (*run)(int argc, char **argv, struct err *e);
-    } parts[] = {
-        {"cpu", bench_cpu}, {"gpu", bench_gpu}, {"record", bench_record}, {"mine", bench_mine}};
+    } parts[] = {{"cpu", bench_cpu},       {"gpu", bench_gpu},
+                 {"growth", bench_growth}, {"breakdown", bench_breakdown},
+                 {"record", bench_record}, {"mine", bench_mine}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (argc > 1 && !strcmp(argv[1], parts[i].word)) {
             /* flags follow the word; errors name the command */
@@ -61,7 +63,8 @@ static int bench_run(int argc, char **argv, struct err *e) {
         }
     char nothing;
     if (argc > 1 && argv[1][0] != '-')
-        err_set(e, EXIT_USAGE, "bench '%s': expected cpu, gpu, record or mine; usage: " USAGE,
+        err_set(e, EXIT_USAGE,
+                "bench '%s': expected cpu, gpu, growth, breakdown, record or mine; usage: " USAGE,
                 argv[1]);
     else if (common_argv(none, &nothing, USAGE, ABOUT, argc, argv, e))
         err_set(e, EXIT_USAGE, "nothing to measure; usage: " USAGE);

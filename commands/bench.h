@@ -7,6 +7,8 @@
 /* argv[0] is "bench", flags follow. Return the exit code, as a command's run does. */
 int bench_cpu(int argc, char **argv, struct err *e);
 int bench_gpu(int argc, char **argv, struct err *e);
+int bench_growth(int argc, char **argv, struct err *e);
+int bench_breakdown(int argc, char **argv, struct err *e);
 int bench_record(int argc, char **argv, struct err *e);
 int bench_mine(int argc, char **argv, struct err *e);
 

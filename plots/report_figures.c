@@ -59,6 +59,8 @@ static int figure_query(struct report *r, const char *name, const char *model, c
             int which = *++at - '1';
             if (!which)
                 fprintf(out, "%lld", (long long)r->results.run);
+            else if (!values[which])
+                fputs("NULL", out);
             else
                 db_quote(values[which], out);
             continue;
@@ -69,7 +71,8 @@ static int figure_query(struct report *r, const char *name, const char *model, c
     free(sql);
     for (size_t end = strlen(full); end && strchr("; \n", full[end - 1]); end--)
         full[end - 1] = '\0';
-    CHECK(asprintf(&title, "Figure %s: %s on %s", name, model, dataset) > 0);
+    CHECK(asprintf(&title, "Figure %s: %s on %s", name, model, dataset ? dataset : "all datasets") >
+          0);
     int query = report_query(r, title, full);
     free(title);
     return query;
@@ -108,13 +111,16 @@ static bool put_figure(struct report *r, const char *name, const char *model, co
     return ok;
 }
 
-/* Of one model and dataset. What is missing is said in the page, and why: the report is worth more
- * than its figures. */
+/* Of one model and dataset, or (dataset NULL) what only all of its datasets together give. What is
+ * missing is said in the page, and why: the report is worth more than its figures. */
 static void put_subject(struct report *r, char *const *names, int n_names, const char *model,
-                        const char *dataset, int number) {
+                        const char *dataset, int number, bool drawn[MAX_FIGURES]) {
     for (int i = 0; i < n_names; i++) {
         struct err why = {0};
-        if (put_figure(r, names[i], model, dataset, number, &why) || !why.code)
+        if (!dataset && drawn[i])
+            continue;
+        drawn[i] |= put_figure(r, names[i], model, dataset, number, &why);
+        if (!why.code)
             continue;
         log_warn("figure %s: %s", names[i], why.text);
         fputs("<p class=\"soft\">Not drawn: ", r->out);
@@ -142,9 +148,15 @@ bool report_figures(struct report *r, struct err *e) {
     }
     bool ok = db_query_end(q);
     fputs("<h2 id=\"figures\">Figures</h2>\n", r->out);
+    bool drawn[MAX_FIGURES] = {0};
+    for (int i = 0; ok && i < n; i++) {
+        put_subject(r, names, n_names, models[i], datasets[i], i + 1, drawn);
+        if (i + 1 == n || strcmp(models[i], models[i + 1]) != 0) {
+            put_subject(r, names, n_names, models[i], NULL, n + i + 1, drawn);
+            memset(drawn, 0, sizeof drawn);
+        }
+    }
     for (int i = 0; i < n; i++) {
-        if (ok)
-            put_subject(r, names, n_names, models[i], datasets[i], i + 1);
         free(models[i]);
         free(datasets[i]);
     }

@@ -33,3 +33,11 @@ head_colours = '#888888 #D55E00 #0072B2 #009E73'
 head_colour(i) = word(head_colours, i)
 key_classes = 'sink milestone recurring phoenix local unused censored'
 key_colours = '#5E3C99 #E69F00 #B2182B #CC79A7 #56B4E9 #d0d0d0 #999999'
+
+# Lists of words, and a legend of so many entries as rows and columns that a width of pixels holds.
+style_has(list, word) = strstrt(' '.list.' ', ' '.word.' ') > 0
+style_longest(list) = (style_most = 4, sum [style_i = 1:words(list)] (style_most = strlen(word(list, style_i)) > style_most \
+    ? strlen(word(list, style_i)) : style_most, 0), style_most)
+style_rows(entries, columns) = (entries + columns - 1) / columns
+style_columns(entries, entry_px, width) = style_rows(entries, style_rows(entries, \
+    entry_px > width - 40 ? 1 : int((width - 40) / entry_px)))

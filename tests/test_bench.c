@@ -213,7 +213,8 @@ static void test_bench_flight_refuses_what_cannot_be(void **state) {
 
 static void test_bench_command_line(void **state) {
     (void)state;
-    CLI_FAILS(EXIT_USAGE, "bench 'tpu': expected cpu, gpu, record or mine", "bench", "tpu");
+    CLI_FAILS(EXIT_USAGE, "bench 'tpu': expected cpu, gpu, growth, breakdown, record or mine",
+              "bench", "tpu");
     CLI_FAILS(EXIT_USAGE, "nothing to measure", "bench");
     CLI_FAILS(EXIT_USAGE, "--backend must be cpu", "bench", "cpu", "--backend", "cuda");
     CLI_FAILS(EXIT_USAGE, "--batch 1,x", "bench", "gpu", "--batch", "1,x");
