@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "datasets/dataset.h"
 #include "engine/model_path.h"
+#include "store/seal.h"
 
 bool common_argv(const struct option *table, void *param, const char *usage, const char *about,
                  int argc, char **argv, struct err *e) {
@@ -28,6 +29,16 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 /* --- model and session ----------------------------------------------------------- */
 
 const char *common_db(const char *path) { return path ? path : COMMON_RESULTS "/raas.db"; }
+
+struct db *common_answers(const char *path, struct err *e) {
+    int64_t broken = 0, unsealed;
+    struct err damage = {0}; /* is met again, or not, by who reads on */
+    struct db *db = db_open(common_db(path), DB_READ, e);
+    if (db && seal_check(db, &broken, &unsealed, &damage) && broken)
+        log_warn("%s: %lld answers were altered since they were stored, and count as they are now",
+                 common_db(path), (long long)broken);
+    return db;
+}
 
 bool common_db_exists(const char *path, struct err *e) {
     return access(common_db(path), F_OK) == 0 ||

@@ -52,6 +52,9 @@ bool common_argv(const struct option *table, void *param, const char *usage, con
 
 /* The database of --db: `path`, or where that is NULL the standard one. */
 const char *common_db(const char *path);
+/* It opened to be told from; where answers in it were altered since they were stored, that is
+ * warned of. NULL on error. */
+struct db *common_answers(const char *path, struct err *e);
 /* For commands that read what is there before they write: EXIT_USAGE where it is not there. */
 bool common_db_exists(const char *path, struct err *e);
 

@@ -39,7 +39,7 @@ static int run(int argc, char **argv, struct err *e) {
         return e->code;
     const char *out = param.out ? param.out : COMMON_RESULTS "/report";
     param.choice.reference = param.reference ? param.reference : "full";
-    struct db *db = db_open(common_db(param.db), DB_READ, e);
+    struct db *db = common_answers(param.db, e);
     if (db && report_write(db, &param.choice, out, e))
         printf("%s/report.html\n", out);
     db_close(db);

@@ -46,7 +46,7 @@ static int run(int argc, char **argv, struct err *e) {
     struct table_param param;
     if (!common_argv(options, &param, usage, about, argc, argv, e))
         return e->code;
-    struct db *db = db_open(common_db(param.db), DB_READ, e);
+    struct db *db = common_answers(param.db, e);
     if (!db)
         return e->code;
     enum table_format format = param.json ? TABLE_JSON : (enum table_format)param.format;

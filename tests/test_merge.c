@@ -253,6 +253,21 @@ static void test_merge_verify_finds_altered_answers(void **state) {
     free(said);
 }
 
+/* Tables and reports say so too, as wrong numbers must not pass in silence. */
+static void test_merge_altered_answers_are_warned_of(void **state) {
+    (void)state;
+    char db[64];
+    runs_path(db, "warned.db");
+    runs_expect(RAAS("merge", "--db", db, runs.whole), EXIT_OK);
+    runs_expect(RAAS("table", "--db", db), EXIT_OK);
+    char *before = runs_read("stderr");
+    assert_null(strstr(before, "altered"));
+    free(before);
+    do_sql(db, "UPDATE result SET correct_box = 1 - correct_box WHERE id = 2");
+    runs_expect(RAAS("table", "--db", db), EXIT_OK);
+    runs_expect_words("1 answers were altered since they were stored");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge_of_any_shards_is_one_run),
@@ -263,6 +278,7 @@ int main(void) {
         cmocka_unit_test(test_merge_refuses_with_one_line),
         cmocka_unit_test(test_merge_waits_for_no_writer),
         cmocka_unit_test(test_merge_verify_finds_altered_answers),
+        cmocka_unit_test(test_merge_altered_answers_are_warned_of),
     };
     return cmocka_run_group_tests_name("merge", tests, runs_setup, runs_teardown);
 }
